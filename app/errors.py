@@ -1,0 +1,20 @@
+"""Errors of the `app` package.
+
+AppError
+├── ConfigurationError      settings that cannot be used
+└── PackageCollisionError   another distribution holds one of our package names
+"""
+
+from __future__ import annotations
+
+
+class AppError(Exception):
+    """Base of every error that `app` raises on purpose."""
+
+
+class ConfigurationError(AppError):
+    """Settings that cannot be used."""
+
+
+class PackageCollisionError(AppError):
+    """Another distribution holds one of our package names."""

@@ -1,0 +1,175 @@
+"""From a CT on any grid to what a network sees, and its labels exactly back.
+
+The inverse is exact: every label voxel of the result is a voxel of the source grid, its value
+decided by the class scores interpolated at that voxel's own centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.geometry import LabelMap, Volume, VolumeGeometry
+from models.intensity import AIR_HU, Window
+from models.orientation import AxisOrder
+from models.resampling import apply_slab_wise, axis_matrix, positions, target_size, weights
+
+#: HU above which a voxel counts as body (or table) when the empty margin is cut away.
+BODY_HU = -400.0
+#: Kept around the body on the network's grid, in mm.
+MARGIN_MM = 12.0
+
+#: Told the done share of a long step, 0 to 1.
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """A volume as the network sees it, and the way back.
+
+    Parameters
+    ----------
+    image
+        `(1, 1, D, H, W)` float32 in `[-1, 1]`, canonical order.
+    source
+        Grid of the CT.
+    order
+        How the source's axes were turned.
+    canonical_shape
+        The source's shape in canonical order.
+    sampled_shape
+        Shape at the network's spacing before the empty margin was cut away.
+    step
+        Source voxels from one sample to the next, in canonical order.
+    corner
+        Index of the image's first voxel among the samples.
+    """
+
+    image: Tensor = field(repr=False)
+    source: VolumeGeometry
+    order: AxisOrder
+    canonical_shape: tuple[int, int, int]
+    sampled_shape: tuple[int, int, int]
+    step: tuple[float, float, float]
+    corner: tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """Settings that travel with the weights.
+
+    Parameters
+    ----------
+    spacing_mm
+        Isotropic spacing of the network's grid.
+    window
+        HU range it sees.
+    """
+
+    spacing_mm: float
+    window: Window
+
+    def prepare(self, volume: Volume) -> Prepared:
+        """Turn, resample, cut the empty margin, and scale."""
+        order = AxisOrder.closest(volume.geometry)
+        canonical = order.geometry(volume.geometry)
+        array = order.apply(volume.hu)
+        step = tuple(self.spacing_mm / mm for mm in canonical.spacing_mm)
+        sampled = tuple(
+            target_size(size, mm, self.spacing_mm)
+            for size, mm in zip(array.shape, canonical.spacing_mm, strict=True)
+        )
+        matrices = [
+            axis_matrix(size, target, each)
+            for size, target, each in zip(array.shape, sampled, step, strict=True)
+        ]
+        hu = apply_slab_wise(array, matrices).clamp_min(AIR_HU)
+        box = body_box(hu, round(MARGIN_MM / self.spacing_mm))
+        image = self.window.apply(hu[box])[None, None]
+        return Prepared(
+            image=image,
+            source=volume.geometry,
+            order=order,
+            canonical_shape=canonical.shape,
+            sampled_shape=(sampled[0], sampled[1], sampled[2]),
+            step=(step[0], step[1], step[2]),
+            corner=(box[0].start, box[1].start, box[2].start),
+        )
+
+
+def body_box(hu: Tensor, margin: int) -> tuple[slice, slice, slice]:
+    """The box `(k, j, i)` around all voxels above `BODY_HU` plus `margin`; all where none is."""
+    body = hu > BODY_HU
+    slices = []
+    for axis in range(3):
+        others = [a for a in range(3) if a != axis]
+        present = body.any(dim=others[1]).any(dim=others[0]).nonzero()[:, 0]
+        size = hu.shape[axis]
+        if len(present) == 0:
+            slices.append(slice(0, size))
+            continue
+        first, last = int(present[0]), int(present[-1])
+        slices.append(slice(max(0, first - margin), min(size, last + 1 + margin)))
+    return slices[0], slices[1], slices[2]
+
+
+def restore(
+    scores: Tensor,
+    prepared: Prepared,
+    numbers: NDArray[np.uint8],
+    on_progress: Progress | None = None,
+) -> LabelMap:
+    """Decide each voxel of the source grid by the class scores interpolated at its centre.
+
+    Parameters
+    ----------
+    scores
+        `(C, D, H, W)` class scores on the grid of `prepared.image`, class 0 background.
+    prepared
+        The way the image was made.
+    numbers
+        `(C,)` label to write for each class.
+    on_progress
+        Told the done share.
+
+    Returns
+    -------
+    Labels on the source grid. Slices are decided one at a time, so scores of all classes at the
+    source's resolution exist for one slice only.
+    """
+    matrices = [
+        _back_matrix(
+            prepared.canonical_shape[axis],
+            prepared.sampled_shape[axis],
+            prepared.step[axis],
+            prepared.corner[axis],
+            scores.shape[1 + axis],
+        ).to(scores.device)
+        for axis in range(3)
+    ]
+    along_k, along_j, along_i = matrices
+    table = torch.from_numpy(numbers).to(scores.device)
+    labels = np.zeros(prepared.canonical_shape, np.uint8)
+    depth = labels.shape[0]
+    for k in range(depth):
+        near = along_k[k].nonzero()[:, 0]  # the one or two score slices around this slice
+        plane = torch.einsum("s,cshw->chw", along_k[k, near], scores[:, near].float())
+        fine = along_j @ plane @ along_i.T  # (C, H, W) at the source's resolution
+        labels[k] = table[fine.argmax(dim=0)].cpu().numpy()
+        if on_progress is not None and (k % 16 == 15 or k + 1 == depth):
+            on_progress((k + 1) / depth)
+    back = np.ascontiguousarray(prepared.order.invert(labels))
+    return LabelMap(labels=back, geometry=prepared.source)
+
+
+def _back_matrix(size: int, samples: int, step: float, corner: int, kept: int) -> Tensor:
+    """Linear weights `(size, kept)` of the kept samples at each source voxel of one axis."""
+    # sample s lies at source index (s - (samples - 1) / 2) * step + (size - 1) / 2
+    offset = positions(size, samples, step)[0]
+    at = (np.arange(size) - offset) / step - corner
+    return torch.from_numpy(weights(kept, at, 1.0))

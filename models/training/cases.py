@@ -1,0 +1,140 @@
+"""Labelled volumes to learn from, with what is known and unknown in each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import TrainingError
+from models.geometry import LabelMap, Volume, VolumeGeometry
+from models.orientation import AxisOrder
+
+#: Label of voxels whose class nobody knows: no part in a loss or a metric.
+UNKNOWN = 255
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """One labelled volume in canonical order (z to the head, y to the back, x to the left).
+
+    Parameters
+    ----------
+    name, patient
+        Its own name, and the person's: cases of one patient always share a fold.
+    hu, labels
+        `(D, H, W)` int16 HU and uint8 network classes, `UNKNOWN` where nobody knows.
+    spacing_mm
+        In array order.
+    unlabelled
+        Classes that may be there but are not labelled: in this case background means
+        "background or one of these".
+    """
+
+    name: str
+    patient: str
+    hu: NDArray[np.int16] = field(repr=False)
+    labels: NDArray[np.uint8] = field(repr=False)
+    spacing_mm: tuple[float, float, float]
+    unlabelled: frozenset[int]
+
+    @classmethod
+    def from_volume(
+        cls,
+        volume: Volume,
+        label_map: LabelMap,
+        *,
+        name: str,
+        patient: str,
+        classes: Mapping[int, int],
+        unlabelled: Sequence[int] = (),
+    ) -> Case:
+        """Bring a volume and its labels into canonical order.
+
+        Parameters
+        ----------
+        classes
+            Network class of each label value; other values become background.
+        unlabelled
+            Network classes that this case does not label.
+
+        Raises
+        ------
+        TrainingError
+            If labels and image lie on different grids.
+        """
+        if not volume.geometry.agrees_with(label_map.geometry, tolerance_mm=0.1):
+            raise TrainingError(f"{name}: image and labels lie on different grids")
+        table = np.zeros(256, np.uint8)
+        for value, number in classes.items():
+            table[value] = number
+        table[UNKNOWN] = UNKNOWN
+        order = AxisOrder.closest(volume.geometry)
+        return cls(
+            name=name,
+            patient=patient,
+            hu=np.ascontiguousarray(order.apply(volume.hu)),
+            labels=np.ascontiguousarray(table[order.apply(label_map.labels)]),
+            spacing_mm=order.geometry(volume.geometry).spacing_mm,
+            unlabelled=frozenset(unlabelled),
+        )
+
+    @property
+    def volume(self) -> Volume:
+        """The image on a grid of its own that starts at the origin."""
+        geometry = VolumeGeometry.from_spacing(self.hu.shape, self.spacing_mm)
+        return Volume(hu=self.hu, geometry=geometry)
+
+
+def read_nifti(path: Path) -> tuple[NDArray[np.generic], VolumeGeometry]:
+    """Read a NIfTI file as `(D, H, W)` with its LPS grid (NIfTI itself is RAS).
+
+    Raises
+    ------
+    TrainingError
+        If nibabel is absent or the file is not a three-dimensional NIfTI image.
+    """
+    try:
+        import nibabel
+    except ImportError as exc:
+        raise TrainingError("reading NIfTI needs nibabel: pip install 'viscera[train]'") from exc
+    image = nibabel.load(path)
+    if len(image.shape) != 3:
+        raise TrainingError(f"{path}: expected three dimensions, found shape {image.shape}")
+    array = np.asarray(image.dataobj).transpose(2, 1, 0)  # (i, j, k) -> (k, j, i)
+    affine = np.diag((-1.0, -1.0, 1.0, 1.0)) @ np.asarray(image.affine, np.float64)
+    depth, height, width = array.shape
+    return array, VolumeGeometry(shape=(depth, height, width), affine_lps=affine)
+
+
+def read_pair(image: Path, label: Path) -> tuple[Volume, LabelMap]:
+    """Read an image and its labels from NIfTI, HU rounded to int16."""
+    hu, geometry = read_nifti(image)
+    labels, label_geometry = read_nifti(label)
+    limits = np.iinfo(np.int16)
+    whole = np.clip(np.rint(hu.astype(np.float32)), limits.min, limits.max).astype(np.int16)
+    return (
+        Volume(hu=whole, geometry=geometry),
+        LabelMap(labels=np.ascontiguousarray(labels).astype(np.uint8), geometry=label_geometry),
+    )
+
+
+def folds(cases: Sequence[Case], count: int) -> list[list[str]]:
+    """Deal patients into `count` folds of near equal numbers of cases, always the same way.
+
+    Returns
+    -------
+    The patients of each fold.
+    """
+    patients = sorted({case.patient for case in cases})
+    if not 2 <= count <= len(patients):
+        raise TrainingError(f"expected 2 to {len(patients)} folds, found {count}")
+    sizes = {patient: sum(case.patient == patient for case in cases) for patient in patients}
+    dealt: list[list[str]] = [[] for _ in range(count)]
+    for patient in sorted(patients, key=lambda p: (-sizes[p], p)):
+        lightest = min(dealt, key=lambda fold: sum(sizes[p] for p in fold))
+        lightest.append(patient)
+    return dealt

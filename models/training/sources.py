@@ -1,0 +1,138 @@
+"""Where training cases come from: the `sources` of a bundle's `configs/training.json`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from models.errors import TrainingError
+from models.geometry import LabelMap, Volume
+from models.training.cases import Case, read_nifti, read_pair
+
+#: Reads a folder of DICOM slices; given by the caller, since this package knows arrays alone.
+FolderReader = Callable[[Path], Volume]
+
+
+def read_sources(
+    sources: Sequence[Mapping[str, Any]],
+    root: Path,
+    numbers: Mapping[str, int],
+    read_folder: FolderReader,
+) -> list[Case]:
+    """Read every case of `sources`.
+
+    Parameters
+    ----------
+    sources
+        Either `{"pairs": folder, "exclude": [...], "labels": {...}, "status": {...},
+        "unlabelled_when": {...}, "patient_pattern": regex}` for pairs `<name>_ct.nii.gz`, `<name>_label.nii.gz` and,
+        where there is one, `<name>_status.json`; or
+        `{"image": path, "label": path, "name": ..., "labels": {...}}` for one case, whose image
+        is NIfTI or a folder of DICOM. `labels` gives the value of each organ in the file; organs
+        that it does not name are unlabelled.
+    root
+        Folder that the paths start from.
+    numbers
+        Network class of each organ.
+    read_folder
+        Reads an image that is a folder.
+
+    Raises
+    ------
+    TrainingError
+        If a file is missing or a source names an organ that the network does not have.
+    """
+    cases: list[Case] = []
+    for source in sources:
+        strangers = sorted(set(source["labels"]) - set(numbers))
+        if strangers:
+            raise TrainingError(f"expected organs of the network, found {', '.join(strangers)}")
+        if "pairs" in source:
+            cases += _read_pairs(source, root / source["pairs"], numbers)
+        else:
+            cases.append(_read_single(source, root, numbers, read_folder))
+    return cases
+
+
+def _read_pairs(
+    source: Mapping[str, Any], folder: Path, numbers: Mapping[str, int]
+) -> list[Case]:
+    images = sorted(folder.glob("*_ct.nii.gz"))
+    if not images:
+        raise TrainingError(f"expected files *_ct.nii.gz in {folder}, found none")
+    cases = []
+    for image in images:
+        name = image.name.removesuffix("_ct.nii.gz")
+        if name in source.get("exclude", ()):
+            continue
+        volume, labels = read_pair(image, folder / f"{name}_label.nii.gz")
+        status_file = folder / f"{name}_status.json"
+        status = json.loads(status_file.read_text()) if status_file.exists() else {}
+        missing = _unlabelled_by_status(source, status)
+        cases.append(_case(name, volume, labels, source, numbers, missing))
+    return cases
+
+
+def _unlabelled_by_status(source: Mapping[str, Any], status: Mapping[str, str]) -> set[str]:
+    """Organs whose status says that they may be there without a label."""
+    when: Mapping[str, Sequence[str]] = source.get("unlabelled_when", {})
+    return {
+        organ
+        for organ, key in source.get("status", {}).items()
+        if status.get(key) in when.get(organ, when.get("*", ()))
+    }
+
+
+def _read_single(
+    source: Mapping[str, Any], root: Path, numbers: Mapping[str, int], read_folder: FolderReader
+) -> Case:
+    image, label = root / source["image"], root / source["label"]
+    if image.is_dir():
+        volume = read_folder(image)
+        values, grid = read_nifti(label)
+        labels = _onto(LabelMap(labels=values.astype("uint8"), geometry=grid), volume)
+    else:
+        volume, labels = read_pair(image, label)
+    return _case(source["name"], volume, labels, source, numbers, set())
+
+
+def _onto(label_map: LabelMap, volume: Volume) -> LabelMap:
+    """The labels in the voxel order of a volume on the same grid, whose slices may be reversed."""
+    if label_map.geometry.agrees_with(volume.geometry, tolerance_mm=0.1):
+        return label_map
+    first = label_map.geometry.to_index(volume.geometry.to_lps((0, 0, 0)))
+    flips = tuple(axis for axis in range(3) if first[axis] > 0.5)
+    turned = label_map.labels[
+        tuple(slice(None, None, -1 if axis in flips else 1) for axis in range(3))
+    ]
+    return LabelMap(labels=turned.copy(), geometry=volume.geometry)
+
+
+def _case(
+    name: str,
+    volume: Volume,
+    labels: LabelMap,
+    source: Mapping[str, Any],
+    numbers: Mapping[str, int],
+    missing: set[str],
+) -> Case:
+    labelled = {organ: value for organ, value in source["labels"].items() if organ not in missing}
+    return Case.from_volume(
+        volume,
+        labels,
+        name=name,
+        patient=_patient(name, source.get("patient_pattern", ".*")),
+        classes={value: numbers[organ] for organ, value in labelled.items()},
+        unlabelled=[number for organ, number in numbers.items() if organ not in labelled],
+    )
+
+
+def _patient(name: str, pattern: str) -> str:
+    """The person a case shows: the part of its name that `pattern` matches from its start."""
+    found = re.match(pattern, name)
+    if found is None:
+        raise TrainingError(f"expected a case name that starts like {pattern!r}, found {name!r}")
+    return found.group(0)

@@ -1,0 +1,40 @@
+"""Errors of the `operators` package.
+
+ImagingError
+├── NothingUsableError    the input holds no readable DICOM image
+├── RulesError            selection rules that cannot be understood
+├── NothingSelectedError  no series fits the rules; carries every series' reason
+├── VolumeError           a series whose slices do not form one regular volume
+├── PixelDataError        pixel data that cannot be decoded
+└── OutputError           a result that could not be written completely
+"""
+
+from __future__ import annotations
+
+
+class ImagingError(Exception):
+    """Base of every error that `operators` raises on purpose."""
+
+
+class NothingUsableError(ImagingError):
+    """The input holds no readable DICOM image."""
+
+
+class RulesError(ImagingError):
+    """Selection rules that cannot be understood."""
+
+
+class NothingSelectedError(ImagingError):
+    """No series fits the rules."""
+
+
+class VolumeError(ImagingError):
+    """A series whose slices do not form one regular volume."""
+
+
+class PixelDataError(ImagingError):
+    """Pixel data that cannot be decoded."""
+
+
+class OutputError(ImagingError):
+    """A result that could not be written completely."""

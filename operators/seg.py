@@ -1,0 +1,409 @@
+"""A label map becomes a DICOM Segmentation (PS3.3 A.51) on the grid of its CT series."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pydicom
+from highdicom.color import CIELabColor
+from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code as DicomCode
+from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.valuerep import DS
+
+from models.geometry import LabelMap, VolumeGeometry
+from models.segments import Code, Segment
+from operators.colours import cielab_from_rgb
+from operators.errors import OutputError
+from operators.outputs import atomic_write
+from operators.series import Instance, SeriesVolume
+from operators.uids import derived_uid
+
+#: SeriesDescription of every result (LO, at most 64 characters).
+SERIES_DESCRIPTION = "Abdominal organs (AI), research use only, not for clinical use"
+
+#: Below this difference, coordinates are written as the source states them.
+_SAME_POSITION_MM = 1e-3
+_SAME_DIRECTION = 1e-4
+
+_TYPE_2 = (
+    "PatientID PatientName PatientBirthDate PatientSex AccessionNumber StudyID StudyDate StudyTime "
+    "ReferringPhysicianName"
+).split()
+_EQUIPMENT = (
+    "Manufacturer ManufacturerModelName SoftwareVersions DeviceSerialNumber InstitutionName "
+    "InstitutionalDepartmentName StationName"
+).split()
+_COMPRESSION = (
+    "LossyImageCompression LossyImageCompressionRatio LossyImageCompressionMethod"
+).split()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm:
+    """What made the labels.
+
+    Parameters
+    ----------
+    name, version, manufacturer
+        1 to 64 characters each (LO).
+    model_sha256
+        Digest of the weights, 64 hexadecimal digits; every training has its own DeviceUID.
+    """
+
+    name: str
+    version: str
+    manufacturer: str
+    model_sha256: str
+
+    def __post_init__(self) -> None:
+        for text in (self.name, self.version, self.manufacturer):
+            if not 1 <= len(text) <= 64 or "\\" in text:
+                raise OutputError(f"expected 1 to 64 characters without backslash, found {text!r}")
+        if not re.fullmatch("[0-9a-f]{64}", self.model_sha256):
+            raise OutputError(
+                f"expected 64 hexadecimal digits of a SHA-256, found {self.model_sha256!r}"
+            )
+
+    @property
+    def DeviceUID(self) -> str:
+        """One UID per program, version and set of weights."""
+        return derived_uid("device", self.manufacturer, self.name, self.version, self.model_sha256)
+
+
+def found_segments(label_map: LabelMap, segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """The segments that have at least one voxel, in order of their number.
+
+    Raises
+    ------
+    OutputError
+        If two segments share a number, or a label has no segment.
+    """
+    by_number = {segment.number: segment for segment in segments}
+    if len(by_number) != len(segments):
+        raise OutputError("expected segments of different numbers, found a number twice")
+    counts = np.zeros(256, np.int64)
+    for plane in label_map.labels:  # bincount widens its input to 64 bits: plane by plane
+        counts += np.bincount(plane.ravel(), minlength=256)
+    present = set(np.flatnonzero(counts).tolist()) - {0}
+    if unknown := sorted(present - by_number.keys()):
+        raise OutputError(
+            f"expected labels of the segments {sorted(by_number)}, found also {unknown}"
+        )
+    return tuple(by_number[number] for number in sorted(present))
+
+
+def build_seg(
+    source: SeriesVolume,
+    label_map: LabelMap,
+    segments: Sequence[Segment],
+    algorithm: Algorithm,
+    *,
+    configuration: str = "",
+    omit_empty_frames: bool = True,
+    created: datetime | None = None,
+) -> highdicom.seg.Segmentation:
+    """Build a BINARY segmentation, one segment per organ.
+
+    Only organs that were found become segments, numbered 1 to N in order of their labels: a
+    segment without frames breaks several viewers. Which organs were looked for in vain is told
+    by the table of volumes. Patient and study are those of the source, in its character set; what
+    the source leaves out stays empty. UIDs follow from the source's SOP instances, the segments,
+    the algorithm and the configuration, never from the clock.
+
+    Parameters
+    ----------
+    source
+        The CT series and the grid of its slices.
+    label_map
+        Labels on that grid.
+    segments
+        What the labels mean; numbers may have gaps.
+    algorithm
+        What made the labels.
+    configuration
+        Any text that tells settings apart which lead to different labels.
+    omit_empty_frames
+        False writes every slice for every organ, for viewers that need it.
+    created
+        Date and time of the content, aware of its time zone; default now.
+
+    Raises
+    ------
+    OutputError
+        If the grids differ, slices and instances do not belong together, no organ was found, or
+        the source states no frame of reference.
+    """
+    if not label_map.geometry.agrees_with(source.volume.geometry):
+        raise OutputError(
+            f"expected labels on the grid of the series {source.series.SeriesInstanceUID}, "
+            f"{source.volume.geometry.shape}, found another grid, {label_map.geometry.shape}"
+        )
+    found = found_segments(label_map, segments)
+    if not found:
+        raise OutputError(
+            f"expected at least one organ in the series {source.series.SeriesInstanceUID}, "
+            "found none: there is nothing to write as a segmentation"
+        )
+    slices = _instances_by_slice(source)
+    header = slices[0].header
+    identity = (
+        source.series.SeriesInstanceUID,
+        *sorted(instance.SOPInstanceUID for instance in slices),
+        *(f"{segment.number} {segment.name}" for segment in segments),
+        algorithm.DeviceUID,
+        configuration,
+    )
+    series_uid = derived_uid("series", *identity)
+    moment = _moment(header, created)
+    seg = highdicom.seg.Segmentation(
+        source_images=_templates(slices, source.volume.geometry),
+        pixel_array=_renumbered(label_map.labels, found),
+        segmentation_type=SegmentationTypeValues.BINARY,
+        segment_descriptions=[
+            _description(number, segment, algorithm, source.series.SeriesInstanceUID)
+            for number, segment in enumerate(found, start=1)
+        ],
+        series_instance_uid=series_uid,
+        series_number=_series_number(series_uid),
+        sop_instance_uid=derived_uid("instance", *identity),
+        instance_number=1,
+        manufacturer=algorithm.manufacturer,
+        manufacturer_model_name=algorithm.name,
+        software_versions=algorithm.version,
+        device_serial_number=algorithm.model_sha256[:16],
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        omit_empty_frames=omit_empty_frames,
+        content_label="ORGANS",
+        content_description="Organs segmented by a neural network",
+        series_description=SERIES_DESCRIPTION,
+        content_date=moment.date(),
+        content_time=moment.time(),
+        series_date=moment.date(),
+        series_time=moment.time(),
+        contributing_equipment=[_contribution(algorithm, moment)],
+    )
+    _copy_patient_and_study(seg, header)
+    _settle(seg, header, moment, derived_uid("dimensions", *identity))
+    return seg
+
+
+def write_seg(
+    source: SeriesVolume,
+    label_map: LabelMap,
+    segments: Sequence[Segment],
+    algorithm: Algorithm,
+    path: Path,
+    *,
+    configuration: str = "",
+    omit_empty_frames: bool = True,
+) -> highdicom.seg.Segmentation:
+    """Build a segmentation and write it, completely or not at all.
+
+    Returns
+    -------
+    highdicom.seg.Segmentation
+        What was written.
+
+    Raises
+    ------
+    OutputError
+        As `build_seg` and `atomic_write`.
+    """
+    seg = build_seg(
+        source,
+        label_map,
+        segments,
+        algorithm,
+        configuration=configuration,
+        omit_empty_frames=omit_empty_frames,
+    )
+    with atomic_write(path) as stream:
+        pydicom.dcmwrite(stream, seg, enforce_file_format=True)
+    return seg
+
+
+def _renumbered(labels: NDArray[np.uint8], found: Sequence[Segment]) -> NDArray[np.uint8]:
+    """Labels `(D, H, W)` whose values are 1 to N in the order of the found segments."""
+    numbers = [segment.number for segment in found]
+    contiguous = list(range(1, len(found) + 1))
+    if numbers == contiguous:
+        return labels
+    table = np.zeros(256, np.uint8)
+    table[numbers] = contiguous
+    return table[labels]
+
+
+def _instances_by_slice(source: SeriesVolume) -> list[Instance]:
+    """The instance of each slice, found by position, whatever order they come in."""
+    geometry = source.volume.geometry
+    slices: dict[int, Instance] = {}
+    for instance in source.instances:
+        index = geometry.to_index(np.array(instance.header.ImagePositionPatient, np.float64))
+        k = round(float(index[0]))
+        if np.abs(index - (k, 0, 0)).max() >= 0.5 or k in slices:
+            raise OutputError(
+                "expected one instance at each slice of the volume, found "
+                f"{instance.SOPInstanceUID} at the index {index.round(3)} (k, j, i)"
+            )
+        slices[k] = instance
+    if slices.keys() != set(range(geometry.shape[0])):
+        raise OutputError(
+            f"expected {geometry.shape[0]} instances, one per slice of the volume, "
+            f"found {len(slices)}"
+        )
+    return [slices[k] for k in range(geometry.shape[0])]
+
+
+def _templates(slices: Sequence[Instance], geometry: VolumeGeometry) -> list[Dataset]:
+    """One clean header per slice for highdicom, which copies geometry and references from it.
+
+    Real headers state things that highdicom refuses or copies with their faults (no PatientID, a
+    negative SpacingBetweenSlices, numbers of 18 digits), so it never sees them.
+    """
+    first = slices[0].header
+    if not first.get("FrameOfReferenceUID"):
+        raise OutputError(
+            f"expected a FrameOfReferenceUID in {slices[0].SOPInstanceUID}, found none: "
+            "a segmentation has no place in the patient without it"
+        )
+    shared = Dataset()
+    for keyword in _TYPE_2:
+        setattr(shared, keyword, None)
+    for keyword in (*_EQUIPMENT, *_COMPRESSION, "PositionReferenceIndicator"):
+        if first.get(keyword):
+            setattr(shared, keyword, first[keyword].value)
+    shared.Modality = "CT"
+    shared.StudyInstanceUID = first.StudyInstanceUID
+    shared.SeriesInstanceUID = first.SeriesInstanceUID
+    shared.FrameOfReferenceUID = first.FrameOfReferenceUID
+    _, shared.Rows, shared.Columns = geometry.shape
+    k_mm, j_mm, i_mm = geometry.spacing_mm
+    shared.PixelSpacing = _decimal((j_mm, i_mm), first.PixelSpacing, _SAME_POSITION_MM)
+    shared.SliceThickness = _decimal((float(first.get("SliceThickness") or 0) or k_mm,))[0]
+    shared.SpacingBetweenSlices = _decimal((k_mm,))[0]
+    shared.ImageOrientationPatient = _decimal(
+        geometry.direction_lps[:, :2].T.ravel(), first.ImageOrientationPatient, _SAME_DIRECTION
+    )
+    templates = []
+    for k, instance in enumerate(slices):
+        template = Dataset()
+        template.update(shared)
+        template.SOPClassUID = instance.header.SOPClassUID
+        template.SOPInstanceUID = instance.SOPInstanceUID
+        template.ImagePositionPatient = _decimal(
+            geometry.to_lps((k, 0, 0)), instance.header.ImagePositionPatient, _SAME_POSITION_MM
+        )
+        templates.append(template)
+    return templates
+
+
+def _decimal(
+    computed: Sequence[float] | NDArray[np.float64],
+    stated: Sequence[float] | None = None,
+    tolerance: float = 0.0,
+) -> list[DS]:
+    """Decimal strings of at most 16 characters; as stated by the source where that agrees."""
+    values = np.asarray(computed, np.float64)
+    if stated is not None and np.allclose(values, np.array(stated, float), rtol=0, atol=tolerance):
+        values = np.array(stated, np.float64)
+    return [DS(float(value), auto_format=True) for value in values]
+
+
+def _code(code: Code) -> DicomCode:
+    return DicomCode(code.value, code.scheme, code.meaning)
+
+
+def _description(
+    number: int, segment: Segment, algorithm: Algorithm, SeriesInstanceUID: str
+) -> SegmentDescription:
+    description = SegmentDescription(
+        segment_number=number,
+        segment_label=segment.label,
+        segmented_property_category=_code(segment.category),
+        segmented_property_type=_code(segment.type),
+        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name=algorithm.name,
+            family=codes.cid7162.ArtificialIntelligence,
+            version=algorithm.version,
+            source=algorithm.manufacturer,
+            parameters={"weights_sha256": algorithm.model_sha256},
+        ),
+        # the same organ of the same images, whichever program or version outlined it
+        tracking_id=segment.name,
+        tracking_uid=derived_uid("tracking", SeriesInstanceUID, segment.name),
+        display_color=CIELabColor.from_dicom_value(cielab_from_rgb(segment.rgb)),
+    )
+    if segment.modifier is not None:
+        modifier = highdicom.sr.CodedConcept.from_code(_code(segment.modifier))
+        kind = description.SegmentedPropertyTypeCodeSequence[0]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [modifier]
+    return description
+
+
+def _series_number(series_uid: str) -> int:
+    """Six digits, far above what scanners count up to, and different from result to result."""
+    return 900_000 + int(series_uid.rsplit(".", 1)[1]) % 100_000
+
+
+def _moment(header: Dataset, created: datetime | None) -> datetime:
+    """The time of the content, in the source's time zone where it states one.
+
+    TimezoneOffsetFromUTC covers all times of an instance (PS3.3 C.12.1.1), so also the copied
+    StudyTime: it can be neither changed nor added without knowing the source's zone.
+    """
+    moment = (created or datetime.now().astimezone()).replace(microsecond=0)
+    offset = _timezone(header)
+    return moment.astimezone(datetime.strptime(offset, "%z").tzinfo) if offset else moment
+
+
+def _timezone(header: Dataset) -> str | None:
+    offset = str(header.get("TimezoneOffsetFromUTC") or "")
+    return offset if re.fullmatch(r"[+-](0\d|1[0-4])[0-5]\d", offset) else None
+
+
+def _contribution(algorithm: Algorithm, moment: datetime) -> highdicom.ContributingEquipment:
+    """The algorithm as equipment (IHE AIR 6.5.3.1; code of PS3.16 CID 7005)."""
+    equipment = highdicom.ContributingEquipment(
+        manufacturer=algorithm.manufacturer,
+        purpose_of_reference=codes.cid7005.ProcessingEquipment,
+        manufacturer_model_name=algorithm.name,
+        software_versions=algorithm.version,
+        device_serial_number=algorithm.model_sha256[:16],
+        contribution_datetime=moment.replace(tzinfo=None),
+        contribution_description="Processing Algorithm",
+    )
+    equipment.DeviceUID = algorithm.DeviceUID
+    return equipment
+
+
+def _copy_patient_and_study(seg: highdicom.seg.Segmentation, header: Dataset) -> None:
+    """Copy both modules as the source has them, in its character set."""
+    seg.copy_patient_and_study_information(header)
+    if "SpecificCharacterSet" in header:
+        seg.SpecificCharacterSet = header.SpecificCharacterSet
+
+
+def _settle(
+    seg: highdicom.seg.Segmentation, header: Dataset, moment: datetime, dimensions_uid: str
+) -> None:
+    """Replace what highdicom takes from the clock or from chance."""
+    for item in (*seg.DimensionIndexSequence, *seg.DimensionOrganizationSequence):
+        item.DimensionOrganizationUID = dimensions_uid
+    seg.InstanceCreationDate = seg.ContentDate
+    seg.InstanceCreationTime = seg.ContentTime
+    for item in seg.ContributingEquipmentSequence:
+        if "ContributionDateTime" in item:
+            item.ContributionDateTime = moment.replace(tzinfo=None)
+    if (offset := _timezone(header)) is not None:
+        seg.TimezoneOffsetFromUTC = offset

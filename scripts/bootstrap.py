@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+"""Create the virtual environment and install viscera into it: bootstrap.py [--dev] [--wheel]
+
+--dev    with the tools that `make test` needs
+--wheel  as a user gets it, not in place
+
+Needs a bare Python 3.10 to 3.13 only: standard library, no pip, no ensurepip. Does nothing when the
+environment is up to date. Reads from the environment:
+
+VENV    folder of the environment (default: .venv beside this project)
+PYTHON  rebuild the environment if it has another version than this interpreter
+TORCH   cpu or cuda (default: cuda where there is an NVIDIA driver)
+
+and pip's own settings (PIP_INDEX_URL, pip.conf, ...).
+"""
+
+import argparse
+import configparser
+import hashlib
+import html
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SUPPORTED = ((3, 10), (3, 13))
+TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+#: The pip to start from where Python comes without ensurepip (Debian's python3 without python3-venv)
+PIP_WHEEL = "pip-26.3-py3-none-any.whl"
+PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
+#: The oldest pip that knows dependency groups
+PIP_REQUIREMENT = "pip>=25.1"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dev", action="store_true", help="with the tools of `make test`")
+    parser.add_argument("--wheel", action="store_true", help="as a user gets it, not in place")
+    options = parser.parse_args()
+    venv = os.path.abspath(os.environ.get("VENV") or os.path.join(ROOT, ".venv"))
+    stamp = os.path.join(venv, "viscera-installed")
+    wanted = wanted_stamp(options)
+    if is_current(venv, stamp, wanted):
+        return
+    python = make_environment(venv)
+    if os.path.exists(stamp):
+        os.remove(stamp)
+    say("installing viscera into %s: about 2 GB, some minutes the first time" % venv)
+    run(python, "-m", "pip", "install", "-q", PIP_REQUIREMENT)
+    install_torch(python)
+    command = [ROOT] if options.wheel else ["-e", ROOT]
+    if options.dev:
+        command += ["--group", os.path.join(ROOT, "pyproject.toml") + ":dev"]
+    run(python, "-m", "pip", "install", "-q", *command)
+    with open(stamp, "w") as file:
+        file.write("\n".join(wanted))
+
+
+def say(text):
+    print("viscera: " + text, file=sys.stderr, flush=True)
+
+
+def run(*command):
+    code = subprocess.call(command)
+    if code:
+        sys.exit("viscera: `%s` ended with %d" % (" ".join(command), code))
+
+
+# --- what is there already
+
+
+def wanted_stamp(options):
+    """What the environment has to hold, one fact a line."""
+    with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    facts = [ROOT, digest, "wheel" if options.wheel else "in place"]
+    return [*facts, "dev"] if options.dev else facts
+
+
+def is_current(venv, stamp, wanted):
+    if not os.path.exists(stamp) or other_version_asked_for(venv):
+        return False
+    with open(stamp) as file:
+        return set(wanted) <= set(file.read().splitlines())
+
+
+def version_of(python):
+    """(major, minor) of an interpreter that can make environments, or None."""
+    try:
+        answer = subprocess.run(
+            [python, "-c", "import sys, venv; print(*sys.version_info[:2])"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
+        return tuple(int(part) for part in answer.stdout.split())
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return None
+
+
+def is_supported(version):
+    return version is not None and SUPPORTED[0] <= version <= SUPPORTED[1]
+
+
+def find_interpreter():
+    """This interpreter, or else the first supported one on the PATH."""
+    names = [sys.executable] + ["python3.%d" % minor for minor in (11, 12, 13, 10)]
+    for name in names:
+        if is_supported(version_of(name)):
+            return name
+    return sys.exit(
+        "viscera needs Python 3.10 to 3.13 with its venv module; tried %s.\n"
+        "Install one (Debian, Ubuntu: apt-get install python3), or name one: PYTHON=/path/python3"
+        % ", ".join(names)
+    )
+
+
+# --- the environment
+
+
+def python_of(venv):
+    return os.path.join(venv, "bin", "python")
+
+
+def other_version_asked_for(venv):
+    return bool(os.environ.get("PYTHON")) and version_of(python_of(venv)) != sys.version_info[:2]
+
+
+def make_environment(venv):
+    """Make the environment, with pip, unless a sound one is there; return its interpreter."""
+    python = python_of(venv)
+    sound = is_supported(version_of(python)) and not other_version_asked_for(venv)
+    if not sound:
+        if os.path.exists(venv) and not os.path.exists(os.path.join(venv, "pyvenv.cfg")):
+            sys.exit("viscera: %s exists and is no virtual environment" % venv)
+        base = find_interpreter()
+        say("making %s with %s" % (venv, base))
+        run(base, "-m", "venv", "--clear", "--without-pip", venv)
+    if subprocess.call([python, "-c", "import pip"], stderr=subprocess.DEVNULL):
+        add_pip(python)
+    return python
+
+
+def add_pip(python):
+    if subprocess.call([python, "-c", "import ensurepip"], stderr=subprocess.DEVNULL) == 0:
+        run(python, "-m", "ensurepip", "--default-pip")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = os.path.join(folder, PIP_WHEEL)
+        try:
+            data = fetch_pip()
+        except (OSError, ValueError) as exc:
+            sys.exit(
+                "viscera: this Python has no ensurepip, and pip could not be fetched: %s\n"
+                "Debian, Ubuntu: apt-get install python3-venv ca-certificates" % exc
+            )
+        with open(wheel, "wb") as file:
+            file.write(data)
+        run(python, os.path.join(wheel, "pip"), "install", "-q", "--no-index", wheel)
+
+
+def fetch_pip():
+    """pip's wheel from the package index that pip itself would use (PEP 503)."""
+    index = pip_setting("index-url", "https://pypi.org/simple")
+    page_url = index.rstrip("/") + "/pip/"
+    page = read_url(page_url).decode()
+    link = re.search(r'href="([^"]*/)?%s(#[^"]*)?"' % re.escape(PIP_WHEEL), page)
+    if link is None:
+        raise ValueError("no %s at %s" % (PIP_WHEEL, page_url))
+    url = html.unescape((link.group(1) or "") + PIP_WHEEL)
+    data = read_url(urllib.parse.urljoin(page_url, url))
+    if hashlib.sha256(data).hexdigest() != PIP_SHA256:
+        raise ValueError("%s is not the file it should be (SHA-256)" % PIP_WHEEL)
+    return data
+
+
+def read_url(url):
+    request = urllib.request.Request(url, headers={"Accept": "text/html, */*;q=0.1"})
+    trust = ssl.create_default_context(cafile=pip_setting("cert", None))
+    with urllib.request.urlopen(request, timeout=60, context=trust) as answer:
+        return answer.read()
+
+
+def pip_setting(name, default):
+    """One of pip's settings: the environment first, then the user's file, then the machine's."""
+    variable = os.environ.get("PIP_" + name.upper().replace("-", "_"))
+    if variable:
+        return variable
+    config = configparser.RawConfigParser(strict=False)
+    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    files = ["/etc/pip.conf", "~/.pip/pip.conf", home + "/pip/pip.conf"]
+    config.read(os.path.expanduser(f) for f in [*files, os.environ.get("PIP_CONFIG_FILE", "")])
+    return config.get("global", name, fallback=default)
+
+
+# --- torch
+
+
+def install_torch(python):
+    """Install the build of torch without CUDA, which is far smaller, where there is no GPU.
+
+    PyPI's build for Linux is the CUDA build; the one without is on PyTorch's own index, perhaps on
+    a local mirror, or nowhere in reach. Then the main installation takes what there is.
+    """
+    driver = shutil.which("nvidia-smi") or os.path.exists("/proc/driver/nvidia/version")
+    if (os.environ.get("TORCH") or ("cuda" if driver else "cpu")) == "cuda":
+        return
+    with open(os.path.join(ROOT, "pyproject.toml")) as file:
+        pin = re.search(r'"(torch==[\w.]+)"', file.read()).group(1)
+    quick = ["--retries", "1", "--timeout", "15", "--extra-index-url", TORCH_CPU_INDEX]
+    attempt = subprocess.run(
+        [python, "-m", "pip", "install", "-q", *quick, pin + "+cpu"], stderr=subprocess.PIPE
+    )
+    if attempt.returncode:
+        say(
+            "no CPU build of torch in reach (%s asked); taking the package index's build, which"
+            " may bring about 3 GB of CUDA libraries" % TORCH_CPU_INDEX
+        )
+
+
+if __name__ == "__main__":
+    main()
