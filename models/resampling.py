@@ -57,9 +57,7 @@ def axis_matrix(source: int, target: int, step: float) -> Tensor:
     return torch.from_numpy(weights(source, positions(source, target, step), step))
 
 
-def apply_slab_wise(
-    array: NDArray[np.int16], matrices: Sequence[Tensor], slab: int = 16
-) -> Tensor:
+def apply_slab_wise(array: NDArray[np.int16], matrices: Sequence[Tensor], slab: int = 16) -> Tensor:
     """Resample `(D, H, W)` by one matrix an axis, `slab` source slices at a time.
 
     Memory stays at the result plus a few slices in float32.

@@ -18,8 +18,8 @@ _XYZ_D50_FROM_SRGB = np.array(
 def cielab_from_rgb(rgb: tuple[int, int, int]) -> tuple[int, int, int]:
     """Convert an sRGB colour to the CIELab values of RecommendedDisplayCIELabValue.
 
-    DICOM states these as PCS-Values (PS3.3 table C.8.20-4), hence CIELab relative to D50. Many readers
-    assume D65 instead; organ-like colours then shift by a few steps of 255.
+    DICOM states these as PCS-Values (PS3.3 table C.8.20-4), hence CIELab relative to D50.
+    Many readers assume D65 instead; organ-like colours then shift by a few steps of 255.
 
     Parameters
     ----------

@@ -38,8 +38,8 @@ PLANES = ("Sagittal", "Coronal", "Axial")  # in order of the normal's main axis:
 _SHOWN_VRS = frozenset({"CS", "DS", "IS", "FD", "FL", "SS", "US", "SL", "UL", "UI"})
 
 
-class Test(Protocol):
-    """A test of one attribute's values."""
+class Check(Protocol):
+    """A check of one attribute's values."""
 
     def meets(self, values: tuple[Any, ...]) -> bool: ...
 
@@ -126,7 +126,7 @@ class Plane:
 
 @dataclass(frozen=True)
 class Condition:
-    """A test of one attribute.
+    """A check of one attribute.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ class Condition:
         The attribute as the rules spell it.
     tag
         Its DICOM tag.
-    test
+    check
         What its values must meet.
     wanted
         The rule's own value, for messages.
@@ -142,7 +142,7 @@ class Condition:
 
     keyword: str
     tag: BaseTag
-    test: Test
+    check: Check
     wanted: Any = field(compare=False)
 
     def unmet(self, headers: Sequence[Dataset]) -> str | None:
@@ -151,7 +151,7 @@ class Condition:
         Every image is asked, since one localizer among the slices is not the series one wants.
         """
         found = Counter(self._values(header) for header in headers)
-        failed = {values: n for values, n in found.items() if not self.test.meets(values)}
+        failed = {values: n for values, n in found.items() if not self.check.meets(values)}
         if not failed:
             return None
         share = sum(failed.values())
@@ -161,7 +161,7 @@ class Condition:
         return f"{self.keyword} {self._shown(values)}{where}, the rules ask for {wanted}"
 
     def _values(self, header: Dataset) -> tuple[Any, ...]:
-        if isinstance(self.test, Plane):
+        if isinstance(self.check, Plane):
             plane = plane_of(header)
             return () if plane is None else (plane,)
         return values_of(header, self.tag)

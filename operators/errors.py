@@ -6,10 +6,16 @@ ImagingError
 ├── NothingSelectedError  no series fits the rules; carries every series' reason
 ├── VolumeError           a series whose slices do not form one regular volume
 ├── PixelDataError        pixel data that cannot be decoded
+├── NoOrganError          a series in which no organ was found
 └── OutputError           a result that could not be written completely
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from operators.selection import Decision
 
 
 class ImagingError(Exception):
@@ -25,7 +31,19 @@ class RulesError(ImagingError):
 
 
 class NothingSelectedError(ImagingError):
-    """No series fits the rules."""
+    """No series fits the rules.
+
+    Parameters
+    ----------
+    message
+        What was looked for and found.
+    decisions
+        Why each series was passed over.
+    """
+
+    def __init__(self, message: str, decisions: tuple[Decision, ...] = ()) -> None:
+        super().__init__(message)
+        self.decisions = decisions
 
 
 class VolumeError(ImagingError):
@@ -34,6 +52,10 @@ class VolumeError(ImagingError):
 
 class PixelDataError(ImagingError):
     """Pixel data that cannot be decoded."""
+
+
+class NoOrganError(ImagingError):
+    """A series in which no organ was found, so that there is no segmentation to write."""
 
 
 class OutputError(ImagingError):

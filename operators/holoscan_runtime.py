@@ -17,7 +17,7 @@ STACK_BYTES = 32 * 1024 * 1024
 
 
 def prepare() -> None:
-    """Make `import holoscan` work and keep it quiet; call it before that import, as often as wanted.
+    """Make `import holoscan` work, and keep it quiet; to be called before that import.
 
     Raises
     ------

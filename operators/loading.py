@@ -10,6 +10,7 @@ data gives its length away only when it is decoded; `operators.pixels` finds tho
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import hashlib
 import math
@@ -25,7 +26,7 @@ from typing import Any, BinaryIO
 
 from pydicom import Dataset, dcmread
 from pydicom.dataelem import RawDataElement
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 from pydicom.uid import (
@@ -47,6 +48,7 @@ DAMAGED_DICOM_ERRORS = (
     InvalidDicomError,
     ArithmeticError,
     AttributeError,
+    BytesLengthException,
     EOFError,
     LookupError,
     NameError,  # pydicom 3.0.2 meets a truncated sequence with an unbound variable
@@ -100,6 +102,8 @@ def scan_folder(folder: Path) -> Scan:
     NothingUsableError
         If no file could be used; says how many there were, and the commonest reasons.
     """
+    if not folder.is_dir():
+        raise NothingUsableError(f"no usable DICOM object: {folder} is not a folder")
     skipped: list[SkippedFile] = []
     found: dict[str, list[Instance]] = {}
     for path, problem in _walk(folder):
@@ -142,13 +146,15 @@ def read_file(path: Path, *, pixels: bool = False) -> Dataset:
         with path.open("rb") as stream:
             return _read_stream(stream, pixels)
     except OSError as exc:
-        raise NothingUsableError(f"cannot be read: {exc.strerror or type(exc).__name__}") from exc
-    except DAMAGED_DICOM_ERRORS as exc:
-        raise NothingUsableError(f"broken DICOM: {type(exc).__name__} on reading it") from exc
+        if exc.errno in (None, errno.EINVAL):  # a length in the file led to before its start
+            raise NothingUsableError("broken DICOM: cannot be parsed") from exc
+        raise NothingUsableError(f"cannot be read: {exc.strerror}") from exc
+    except DAMAGED_DICOM_ERRORS as exc:  # its text may quote values, so it is not shown
+        raise NothingUsableError("broken DICOM: cannot be parsed") from exc
 
 
 def values_of(header: Dataset, element: str | BaseTag) -> tuple[Any, ...]:
-    """The values of an element; none where it is absent, empty or cannot be understood.
+    """The values of an element; none where it is absent, empty, a sequence or nonsense.
 
     Parameters
     ----------
@@ -158,7 +164,9 @@ def values_of(header: Dataset, element: str | BaseTag) -> tuple[Any, ...]:
         DICOM keyword or tag. Text comes without padding.
     """
     try:
-        value = header[element].value if element in header else None
+        if element not in header or header[element].VR == "SQ":
+            return ()
+        value = header[element].value
     except DAMAGED_DICOM_ERRORS:  # elements are parsed on first use, so a bad one shows only here
         return ()
     values = tuple(value) if isinstance(value, MultiValue | list | tuple) else (value,)
@@ -250,7 +258,7 @@ def _cut_short(stream: BinaryIO, header: Dataset) -> str | None:
             return f"pixel data is cut short: {length} bytes expected, {left} found"
         return None
     last = header.get_item(max(header.keys()))
-    if isinstance(last, RawDataElement) and _UNDEFINED_LENGTH > last.length:
+    if isinstance(last, RawDataElement) and last.length < _UNDEFINED_LENGTH:
         missing = last.value_tell + last.length - size
         if missing > 0:
             return f"header is cut short: {missing} bytes missing in element {last.tag}"
@@ -295,8 +303,7 @@ def _grouped(instances: list[Instance]) -> tuple[Study, ...]:
 
 def _nothing_usable(folder: Path, skipped: list[SkippedFile]) -> str:
     if not skipped:
-        state = "holds no file" if folder.is_dir() else "is not a folder"
-        return f"no usable DICOM object: {folder} {state}"
+        return f"no usable DICOM object: {folder} holds no file"
     kinds = Counter(file.reason.partition(":")[0] for file in skipped)
     reasons = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common(5))
     return f"no usable DICOM object among {len(skipped)} files in {folder}: {reasons}"

@@ -10,7 +10,7 @@
 | `5` | a value that is this number |
 | `[3, 5]` | a number in the range, ends included |
 | `[2, ">"]` | a number in relation `>`, `>=`, `<`, `<=` or `!=` to it |
-| `"Axial"` (for ImageOrientationPatient) | the plane by the direction cosines; or Coronal, Sagittal |
+| `"Axial"`, for ImageOrientationPatient | the plane by the cosines; or Coronal, Sagittal |
 | `null`, `""`, `[]` | anything: the condition is left out |
 
 Two things differ from the SDK on purpose. A regular expression has to match the whole value, so
@@ -34,16 +34,19 @@ from pydicom.tag import Tag
 from operators.conditions import (
     PLANES,
     RELATIONS,
+    Check,
     Condition,
     Equal,
     Plane,
     Relation,
     Terms,
-    Test,
     Text,
     Within,
 )
 from operators.errors import RulesError
+
+#: Beyond any number in a DICOM header; NaN and infinity, which Python's JSON lets in, are too.
+LARGEST_NUMBER = 1e300
 
 
 @dataclass(frozen=True)
@@ -128,18 +131,18 @@ def _condition(keyword: str, value: Any, place: str) -> Condition:
         raise RulesError(f"{place}: {keyword!r} is not a DICOM keyword") from exc
     if dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ":
         raise RulesError(f"{place}: a sequence cannot be compared")
-    test = _plane(value, place) if tag == Tag("ImageOrientationPatient") else _test(value, place)
-    return Condition(keyword, tag, test, value)
+    check = _plane(value, place) if tag == Tag("ImageOrientationPatient") else _check(value, place)
+    return Condition(keyword, tag, check, value)
 
 
-def _plane(value: Any, place: str) -> Test:
+def _plane(value: Any, place: str) -> Check:
     name = value.strip().capitalize() if isinstance(value, str) else None
     if name not in PLANES:
         raise RulesError(f"{place}: expected Axial, Coronal or Sagittal, found {_found(value)}")
     return Plane(name)
 
 
-def _test(value: Any, place: str) -> Test:
+def _check(value: Any, place: str) -> Check:
     if isinstance(value, str):
         if value.startswith("!"):
             return _terms([value], place)
@@ -163,7 +166,7 @@ def _test(value: Any, place: str) -> Test:
     )
 
 
-def _relation(number: Any, sign: str, place: str) -> Test:
+def _relation(number: Any, sign: str, place: str) -> Check:
     try:  # the SDK takes the number as text, too
         bound = float(number) if isinstance(number, str) or _is_number(number) else math.nan
     except ValueError:
@@ -173,7 +176,7 @@ def _relation(number: Any, sign: str, place: str) -> Test:
     return Relation(sign, bound)
 
 
-def _terms(terms: list[str], place: str) -> Test:
+def _terms(terms: list[str], place: str) -> Check:
     excluded = tuple(_text(term[1:], place) for term in terms if term.startswith("!"))
     return Terms(tuple(_text(t, place) for t in terms if not t.startswith("!")), excluded)
 
@@ -187,7 +190,9 @@ def _text(wanted: str, place: str) -> Text:
 
 def _is_number(value: Any) -> bool:
     return (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) < LARGEST_NUMBER
     )
 
 

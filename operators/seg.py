@@ -18,12 +18,12 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as DicomCode
 from pydicom.uid import ExplicitVRLittleEndian
-from pydicom.valuerep import DS
+from pydicom.valuerep import DT, DSfloat
 
 from models.geometry import LabelMap, VolumeGeometry
 from models.segments import Code, Segment
 from operators.colours import cielab_from_rgb
-from operators.errors import OutputError
+from operators.errors import NoOrganError, OutputError
 from operators.outputs import atomic_write
 from operators.series import Instance, SeriesVolume
 from operators.uids import derived_uid
@@ -36,16 +36,30 @@ _SAME_POSITION_MM = 1e-3
 _SAME_DIRECTION = 1e-4
 
 _TYPE_2 = (
-    "PatientID PatientName PatientBirthDate PatientSex AccessionNumber StudyID StudyDate StudyTime "
-    "ReferringPhysicianName"
-).split()
-_EQUIPMENT = (
-    "Manufacturer ManufacturerModelName SoftwareVersions DeviceSerialNumber InstitutionName "
-    "InstitutionalDepartmentName StationName"
-).split()
-_COMPRESSION = (
-    "LossyImageCompression LossyImageCompressionRatio LossyImageCompressionMethod"
-).split()
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+)
+#: What highdicom copies to the segmentation from the images, besides patient and geometry.
+_COPIED = (
+    "Manufacturer",
+    "ManufacturerModelName",
+    "SoftwareVersions",
+    "DeviceSerialNumber",
+    "InstitutionName",
+    "InstitutionalDepartmentName",
+    "StationName",
+    "PositionReferenceIndicator",
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +154,9 @@ def build_seg(
     Raises
     ------
     OutputError
-        If the grids differ, slices and instances do not belong together, no organ was found, or
-        the source states no frame of reference.
+        If the grids differ, or slices and instances do not belong together.
+    NoOrganError
+        If no organ was found.
     """
     if not label_map.geometry.agrees_with(source.volume.geometry):
         raise OutputError(
@@ -150,7 +165,7 @@ def build_seg(
         )
     found = found_segments(label_map, segments)
     if not found:
-        raise OutputError(
+        raise NoOrganError(
             f"expected at least one organ in the series {source.series.SeriesInstanceUID}, "
             "found none: there is nothing to write as a segmentation"
         )
@@ -271,21 +286,19 @@ def _templates(slices: Sequence[Instance], geometry: VolumeGeometry) -> list[Dat
     negative SpacingBetweenSlices, numbers of 18 digits), so it never sees them.
     """
     first = slices[0].header
-    if not first.get("FrameOfReferenceUID"):
-        raise OutputError(
-            f"expected a FrameOfReferenceUID in {slices[0].SOPInstanceUID}, found none: "
-            "a segmentation has no place in the patient without it"
-        )
     shared = Dataset()
     for keyword in _TYPE_2:
         setattr(shared, keyword, None)
-    for keyword in (*_EQUIPMENT, *_COMPRESSION, "PositionReferenceIndicator"):
+    for keyword in _COPIED:
         if first.get(keyword):
             setattr(shared, keyword, first[keyword].value)
     shared.Modality = "CT"
     shared.StudyInstanceUID = first.StudyInstanceUID
     shared.SeriesInstanceUID = first.SeriesInstanceUID
-    shared.FrameOfReferenceUID = first.FrameOfReferenceUID
+    # type 1, yet real series lack it: then every result of a series gets the same one
+    shared.FrameOfReferenceUID = first.get("FrameOfReferenceUID") or derived_uid(
+        "frame of reference", first.SeriesInstanceUID
+    )
     _, shared.Rows, shared.Columns = geometry.shape
     k_mm, j_mm, i_mm = geometry.spacing_mm
     shared.PixelSpacing = _decimal((j_mm, i_mm), first.PixelSpacing, _SAME_POSITION_MM)
@@ -311,12 +324,12 @@ def _decimal(
     computed: Sequence[float] | NDArray[np.float64],
     stated: Sequence[float] | None = None,
     tolerance: float = 0.0,
-) -> list[DS]:
+) -> list[DSfloat]:
     """Decimal strings of at most 16 characters; as stated by the source where that agrees."""
     values = np.asarray(computed, np.float64)
     if stated is not None and np.allclose(values, np.array(stated, float), rtol=0, atol=tolerance):
         values = np.array(stated, np.float64)
-    return [DS(float(value), auto_format=True) for value in values]
+    return [DSfloat(float(value), auto_format=True) for value in values]
 
 
 def _code(code: Code) -> DicomCode:
@@ -404,6 +417,6 @@ def _settle(
     seg.InstanceCreationTime = seg.ContentTime
     for item in seg.ContributingEquipmentSequence:
         if "ContributionDateTime" in item:
-            item.ContributionDateTime = moment.replace(tzinfo=None)
+            item.ContributionDateTime = DT(moment.replace(tzinfo=None))
     if (offset := _timezone(header)) is not None:
         seg.TimezoneOffsetFromUTC = offset

@@ -32,7 +32,7 @@ import urllib.request
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SUPPORTED = ((3, 10), (3, 13))
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-#: The pip to start from where Python comes without ensurepip (Debian's python3 without python3-venv)
+#: The pip to start from where Python has no ensurepip (Debian without python3-venv)
 PIP_WHEEL = "pip-26.3-py3-none-any.whl"
 PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
 #: The oldest pip that knows dependency groups
@@ -52,7 +52,7 @@ def main():
     python = make_environment(venv)
     if os.path.exists(stamp):
         os.remove(stamp)
-    say("installing viscera into %s: about 2 GB, some minutes the first time" % venv)
+    say(f"installing viscera into {venv}: the first time, some minutes and about 2 GB")
     run(python, "-m", "pip", "install", "-q", PIP_REQUIREMENT)
     install_torch(python)
     command = [ROOT] if options.wheel else ["-e", ROOT]
@@ -67,10 +67,10 @@ def say(text):
     print("viscera: " + text, file=sys.stderr, flush=True)
 
 
-def run(*command):
-    code = subprocess.call(command)
+def run(*command, stdout=None):
+    code = subprocess.call(command, stdout=stdout)
     if code:
-        sys.exit("viscera: `%s` ended with %d" % (" ".join(command), code))
+        sys.exit(f"viscera: `{' '.join(command)}` ended with {code}")
 
 
 # --- what is there already
@@ -111,14 +111,13 @@ def is_supported(version):
 
 def find_interpreter():
     """This interpreter, or else the first supported one on the PATH."""
-    names = [sys.executable] + ["python3.%d" % minor for minor in (11, 12, 13, 10)]
+    names = [sys.executable, *(f"python3.{minor}" for minor in (11, 12, 13, 10))]
     for name in names:
         if is_supported(version_of(name)):
             return name
     return sys.exit(
-        "viscera needs Python 3.10 to 3.13 with its venv module; tried %s.\n"
+        f"viscera needs Python 3.10 to 3.13 with its venv module; tried {', '.join(names)}.\n"
         "Install one (Debian, Ubuntu: apt-get install python3), or name one: PYTHON=/path/python3"
-        % ", ".join(names)
     )
 
 
@@ -138,10 +137,11 @@ def make_environment(venv):
     python = python_of(venv)
     sound = is_supported(version_of(python)) and not other_version_asked_for(venv)
     if not sound:
-        if os.path.exists(venv) and not os.path.exists(os.path.join(venv, "pyvenv.cfg")):
-            sys.exit("viscera: %s exists and is no virtual environment" % venv)
+        held = os.listdir(venv) if os.path.exists(venv) else []
+        if held and "pyvenv.cfg" not in held:
+            sys.exit(f"viscera: {venv} holds files and is no virtual environment")
         base = find_interpreter()
-        say("making %s with %s" % (venv, base))
+        say(f"making {venv} with {base}")
         run(base, "-m", "venv", "--clear", "--without-pip", venv)
     if subprocess.call([python, "-c", "import pip"], stderr=subprocess.DEVNULL):
         add_pip(python)
@@ -150,7 +150,7 @@ def make_environment(venv):
 
 def add_pip(python):
     if subprocess.call([python, "-c", "import ensurepip"], stderr=subprocess.DEVNULL) == 0:
-        run(python, "-m", "ensurepip", "--default-pip")
+        run(python, "-m", "ensurepip", "--default-pip", stdout=subprocess.DEVNULL)
         return
     with tempfile.TemporaryDirectory() as folder:
         wheel = os.path.join(folder, PIP_WHEEL)
@@ -158,8 +158,8 @@ def add_pip(python):
             data = fetch_pip()
         except (OSError, ValueError) as exc:
             sys.exit(
-                "viscera: this Python has no ensurepip, and pip could not be fetched: %s\n"
-                "Debian, Ubuntu: apt-get install python3-venv ca-certificates" % exc
+                f"viscera: this Python has no ensurepip, and pip could not be fetched: {exc}\n"
+                "Debian, Ubuntu: apt-get install python3-venv ca-certificates"
             )
         with open(wheel, "wb") as file:
             file.write(data)
@@ -171,13 +171,13 @@ def fetch_pip():
     index = pip_setting("index-url", "https://pypi.org/simple")
     page_url = index.rstrip("/") + "/pip/"
     page = read_url(page_url).decode()
-    link = re.search(r'href="([^"]*/)?%s(#[^"]*)?"' % re.escape(PIP_WHEEL), page)
+    link = re.search(rf'href="([^"]*/)?{re.escape(PIP_WHEEL)}(#[^"]*)?"', page)
     if link is None:
-        raise ValueError("no %s at %s" % (PIP_WHEEL, page_url))
+        raise ValueError(f"no {PIP_WHEEL} at {page_url}")
     url = html.unescape((link.group(1) or "") + PIP_WHEEL)
     data = read_url(urllib.parse.urljoin(page_url, url))
     if hashlib.sha256(data).hexdigest() != PIP_SHA256:
-        raise ValueError("%s is not the file it should be (SHA-256)" % PIP_WHEEL)
+        raise ValueError(f"{PIP_WHEEL} is not the file it should be (SHA-256)")
     return data
 
 
@@ -220,8 +220,8 @@ def install_torch(python):
     )
     if attempt.returncode:
         say(
-            "no CPU build of torch in reach (%s asked); taking the package index's build, which"
-            " may bring about 3 GB of CUDA libraries" % TORCH_CPU_INDEX
+            f"no CPU build of torch in reach ({TORCH_CPU_INDEX} asked); taking the package index's"
+            " build, which may bring about 3 GB of CUDA libraries"
         )
 
 

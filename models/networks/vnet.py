@@ -63,9 +63,7 @@ class Down(nn.Module):
 class Up(nn.Module):
     """Double the resolution by a transposed convolution, join the skip, then one stage."""
 
-    def __init__(
-        self, in_channels: int, skip_channels: int, convolutions: int, kernel_size: int
-    ):
+    def __init__(self, in_channels: int, skip_channels: int, convolutions: int, kernel_size: int):
         super().__init__()
         channels = 2 * skip_channels
         self.upsample = nn.Sequential(

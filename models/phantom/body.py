@@ -13,7 +13,7 @@ Field = NDArray[np.float64]
 #: Heights in mm (before scaling) at which the profiles below are given.
 _HEIGHTS = np.array([-260.0, -200.0, -150.0, -90.0, -30.0, 30.0, 90.0, 140.0, 220.0])
 _HALF_WIDTH = np.array([100.0, 102.0, 104.0, 112.0, 118.0, 124.0, 123.0, 118.0, 104.0])
-_FRONT = np.array([86.0, 88.0, 90.0, 92.0, 95.0, 99.0, 99.0, 96.0, 84.0])
+_FRONT = np.array([90.0, 92.0, 94.0, 97.0, 100.0, 104.0, 104.0, 101.0, 89.0])
 _BACK = np.array([46.0, 45.0, 43.0, 41.0, 44.0, 55.0, 63.0, 65.0, 62.0])
 #: Where visceral fat and a wide belly show, 0 to 1.
 _BELLY = np.array([0.6, 0.85, 1.0, 1.0, 0.9, 0.65, 0.35, 0.15, 0.0])
@@ -91,7 +91,8 @@ class Body:
         oval = _oval(x, y - self.middle_y, width, front, back, 2.35)
         # the spine and the muscles beside it stand out into the cavity
         bulge = _oval(x, y - 72.0 * s, 60.0 * s, 52.0 * s, 60.0 * s, 2.0)
-        return -_round_minimum(-oval, bulge, 14.0)
+        cavity: Field = -_round_minimum(-oval, bulge, 14.0)
+        return cavity
 
     def wall(self, x: Field, y: Field, z: Field) -> Field:
         """Distance to the outer surface of the muscle wall."""
@@ -130,7 +131,8 @@ class Body:
         # the recess behind reaches lower than the one in front
         fall = (30.0 + 45.0 / (1.0 + np.exp(-(y + 20.0 * s) / (18.0 * s)))) * s
         crest = b.dome_mm - 24.0 * s
-        return crest + 24 * s * right + 15 * s * left - fall * np.minimum(rho, 1.2) ** 7
+        height: Field = crest + 24 * s * right + 15 * s * left - fall * np.minimum(rho, 1.2) ** 7
+        return height
 
     def above_dome(self, x: Field, y: Field, z: Field) -> Field:
         """Distance to the diaphragm, negative below it."""
@@ -147,7 +149,14 @@ def _round_minimum(a: Field, b: Field, round_mm: float) -> Field:
     return rounded
 
 
-def _oval(x: Field, y: Field, width: Field, front: Field, back: Field, power: float) -> Field:
+def _oval(
+    x: Field,
+    y: Field,
+    width: Field | float,
+    front: Field | float,
+    back: Field | float,
+    power: float,
+) -> Field:
     """Distance to a super-ellipse whose front (y < 0) and back differ."""
     depth = np.where(y < 0, front, back)
     u, v = np.abs(x / width) + 1e-6, np.abs(y / depth) + 1e-6

@@ -18,16 +18,16 @@ def heart(body: Body, hu: dict[str, float], rng: np.random.Generator) -> Iterato
     z = body.build.dome_mm / p.scale + 34
     turn = turned(about_z=-38.0)
     chambers = (
-        Ellipsoid(p.at(40, -56, z), p.sized(32, 17, 32), turn),
-        Ellipsoid(p.at(2, -72, z + 4), p.sized(31, 16, 32), turn),
-        Ellipsoid(p.at(-22, -50, z + 14), p.sized(21, 21, 30)),
+        Ellipsoid(p.at(42, -68, z), p.sized(32, 17, 32), turn),
+        Ellipsoid(p.at(6, -84, z + 4), p.sized(31, 14, 32), turn),
+        Ellipsoid(p.at(-20, -60, z + 14), p.sized(21, 20, 30)),
     )
     yield Structure(
         name="heart",
-        parts=(Ellipsoid(p.at(16, -62, z), p.sized(62, 37, 48), turn),),
-        hu=hu["muscle"] * 1.6,
+        parts=(Ellipsoid(p.at(20, -73, z), p.sized(58, 33, 46), turn),),
+        hu=hu["myocardium"],
         within=(("chest", 4.0),),
-        gap_mm=1.0,
+        gap_mm=0.3,
         details=(Detail(parts=chambers, hu=hu["heart"]),),
     )
 
@@ -39,7 +39,7 @@ def mediastinum(body: Body, hu: dict[str, float], rng: np.random.Generator) -> I
     yield Structure(
         name="mediastinum",
         parts=(
-            Ellipsoid(p.at(15, -64, z), p.sized(70, 44, 58), turned(about_z=-34.0)),
+            Ellipsoid(p.at(19, -74, z), p.sized(68, 41, 56), turned(about_z=-34.0)),
             Ellipsoid(p.at(5, -16, 150), p.sized(29, 30, 130), None, 4),
             Ellipsoid(p.at(5, -70, 190), p.sized(30, 46, 60), None, 4),
         ),

@@ -26,6 +26,7 @@ _ENHANCING: dict[str, tuple[float, float, float, float]] = {
     "portal": (40, 130, 170, 118),
     "hepatic": (38, 60, 165, 115),
     "heart": (42, 240, 145, 110),
+    "myocardium": (46, 105, 108, 88),
     "muscle": (54, 58, 64, 64),
     "gut_wall": (40, 85, 95, 80),
     "adrenal": (32, 70, 75, 65),

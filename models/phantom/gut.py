@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.phantom.body import Body
 from models.phantom.organs import Placer
@@ -17,7 +18,7 @@ OESOPHAGUS, STOMACH, DUODENUM = 5, 7, 8
 def oesophagus(body: Body, hu: dict[str, float], rng: np.random.Generator) -> Iterator[Structure]:
     """From the chest, before the aorta, to the stomach; at times with some air."""
     p = Placer(body.build.scale, rng, 1.5, 0.15)
-    path = [p.at(0, -16, 240), p.at(2, -30, 140), p.at(8, -42, 105), p.at(20, -36, 84)]
+    path = [p.at(0, -26, 240), p.at(0, -35, 140), p.at(8, -46, 106), p.at(24, -36, 86)]
     tubes = tube(path, (8.5 * p.size, 8.5 * p.size, 9 * p.size, 9 * p.size))
     air: tuple[Shape, ...] = ()
     if rng.random() < 0.5:
@@ -91,7 +92,7 @@ def duodenum(body: Body, hu: dict[str, float], rng: np.random.Generator) -> Iter
             p.at(30, -42, -36),
             p.at(38, -52, -20),
         ],
-        (9 * r, 12 * r, 12.5 * r, 12 * r, 11 * r, 8.5 * r, 10.5 * r, 10.5 * r),
+        (10 * r, 13 * r, 13.5 * r, 13 * r, 12 * r, 9 * r, 11.5 * r, 11.5 * r),
         7.0,
     )
     yield Structure(
@@ -167,7 +168,7 @@ def _haustra(
     core = tube(path, 0.86 * radius, 11.0)
     bulges = [
         Ellipsoid(
-            tuple(np.asarray(part.start) + rng.normal(0, 0.14 * radius, 3)),  # type: ignore[arg-type]
+            tuple(np.asarray(part.start) + rng.normal(0, 0.14 * radius, 3)),
             (radius * 1.04, radius * 1.04, radius * float(rng.uniform(0.85, 1.1))),
         )
         for part in core[::2]
@@ -200,8 +201,8 @@ def small_bowel(body: Body, hu: dict[str, float], rng: np.random.Generator) -> I
 
 def _wander(
     rng: np.random.Generator,
-    low: np.ndarray,
-    high: np.ndarray,
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
     radius: float,
 ) -> tuple[Capsule, ...]:
     """A smooth random path within a box."""

@@ -20,8 +20,8 @@ def muscles(body: Body, hu: dict[str, float], rng: np.random.Generator) -> Itera
         psoas = tube(
             [
                 (side * 27 * s, 6 * s, 30 * s),
-                (side * 35 * s, 6 * s, -40 * s),
-                (side * 46 * s, 0.0, -100 * s),
+                (side * 34 * s, 6 * s, -40 * s),
+                (side * 42 * s, 0.0, -100 * s),
                 (side * 58 * s, -16 * s, -175 * s),
             ],
             (5 * s, 12 * s * bulk, 18 * s * bulk, 21 * s * bulk),
@@ -43,9 +43,7 @@ def muscles(body: Body, hu: dict[str, float], rng: np.random.Generator) -> Itera
         yield Structure(
             name="erector spinae",
             parts=tuple(
-                Ellipsoid(
-                    (side * x * s, y * s, z * s), (width * s, depth * s * bulk, 130 * s)
-                )
+                Ellipsoid((side * x * s, y * s, z * s), (width * s, depth * s * bulk, 130 * s))
                 for x, y, z, width, depth in (
                     (27.0, 56.0, -120.0, 26.0, 19.0),
                     (27.0, 57.0, -10.0, 25.0, 21.0),

@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.phantom.body import Body
-from models.phantom.shapes import Below, Blend, Carved, Cylinder, Ellipsoid, Shape, Vector, tube, turned
+from models.phantom.shapes import (
+    Below,
+    Blend,
+    Carved,
+    Cylinder,
+    Ellipsoid,
+    Shape,
+    Vector,
+    tube,
+    turned,
+)
 from models.phantom.structures import Detail, Structure
 
 SPLEEN, PANCREAS, LEFT_KIDNEY, GALLBLADDER, LIVER, RIGHT_KIDNEY = 1, 2, 3, 4, 6, 9
@@ -37,7 +48,7 @@ def kidneys(body: Body, hu: dict[str, float], rng: np.random.Generator) -> Itera
         place = Placer(body.build.scale, rng, 3.5, 0.1)
         z = 2.0 if side > 0 else -14.0
         centre = place.at(side * 62, 12, z)
-        turn = turned(about_x=-8, about_y=side * 11.0, about_z=side * -38.0)
+        turn = turned(about_x=-8, about_y=side * -11.0, about_z=side * 30.0)
         axis = turn @ np.array([side, 0.0, 0.0])  # from the hilum out to the side
         length = float(rng.uniform(0.93, 1.07))
         sinus = _beyond(centre, axis, -14.0 * place.size)
@@ -73,7 +84,7 @@ def kidneys(body: Body, hu: dict[str, float], rng: np.random.Generator) -> Itera
         )
 
 
-def _beyond(centre: Vector, direction: np.ndarray, distance_mm: float) -> Vector:
+def _beyond(centre: Vector, direction: NDArray[np.float64], distance_mm: float) -> Vector:
     x, y, z = np.asarray(centre) + direction * distance_mm
     return float(x), float(y), float(z)
 
@@ -94,7 +105,7 @@ def liver(body: Body, hu: dict[str, float], rng: np.random.Generator) -> Iterato
     """Liver with hepatic and portal veins; its upper side is the diaphragm's."""
     place = Placer(body.build.scale, rng, 4.0, 0.06)
     tip = float(rng.uniform(-62, -22))  # how far down the right lobe reaches
-    left_reach = float(rng.uniform(26, 62))
+    left_reach = float(rng.uniform(20, 50))
     right = Ellipsoid(place.at(-78, -4, 38), place.sized(74, 92, 96))
     # the visceral face: steep beside the kidney and the colon
     face = Below(place.at(-104, 0, tip), (-0.60, 0.06, -0.72))
@@ -102,10 +113,12 @@ def liver(body: Body, hu: dict[str, float], rng: np.random.Generator) -> Iterato
     spine = Cylinder(place.at(2, 22, 40), place.sized(36, 40, 200))
     right_lobe = Carved(right, (_flipped(face), behind, spine), 24.0 * place.size)
     left_lobe = Ellipsoid(
-        place.at(left_reach - 42, -56, 66), place.sized(70, 48, 36), turned(about_y=-12.0)
+        place.at(left_reach - 42, -56, 62), place.sized(70, 46, 33), turned(about_y=-14.0)
     )
     caudate = Ellipsoid(place.at(-20, -20, 58), place.sized(17, 17, 30))
-    fissure = Ellipsoid(place.at(4, -78, 40), place.sized(3, 34, 22), turned(about_z=8.0))
+    fissure = Ellipsoid(
+        place.at(2, -74, 34), place.sized(1.8, 30, 22), turned(about_z=float(rng.uniform(4, 28)))
+    )
     hilum = Ellipsoid(place.at(-26, -36, 28), place.sized(16, 11, 11))
     solid: Shape = Carved(
         Blend((right_lobe, left_lobe, caudate), 22.0 * place.size), (fissure, hilum), 5.0
@@ -183,7 +196,7 @@ def spleen(body: Body, hu: dict[str, float], rng: np.random.Generator) -> Iterat
     """A crescent against the left posterior wall, below the diaphragm."""
     place = Placer(body.build.scale, rng, 4.0, 0.16)
     solid = Carved(
-        Ellipsoid(place.at(90, 22, 52), place.sized(44, 56, 56), turned(-14, 0, 24)),
+        Ellipsoid(place.at(90, 20, 48), place.sized(47, 60, 62), turned(-14, 0, 24)),
         (Ellipsoid(place.at(44, -12, 44), place.sized(36, 44, 70), turned(about_z=24)),),
         14.0,
     )
@@ -215,10 +228,10 @@ def pancreas(body: Body, hu: dict[str, float], rng: np.random.Generator) -> Iter
         place.at(46, -26, 26),
         place.at(68, -4, 36),
     ]
-    gland = tube(points, (11 * r, 15 * r, 9 * r, 10.5 * r, 10.5 * r, 8.5 * r), 5.0)
+    gland = tube(points, (13 * r, 17 * r, 11 * r, 12 * r, 12 * r, 10 * r), 5.0)
     lobules = tuple(
         Ellipsoid(
-            tuple(np.asarray(part.start) + rng.normal(0, 5.5, 3)),  # type: ignore[arg-type]
+            tuple(np.asarray(part.start) + rng.normal(0, 5.5, 3)),
             place.sized(*rng.uniform(5, 9, 3)),
         )
         for part in gland

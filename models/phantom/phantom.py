@@ -135,9 +135,7 @@ def _placed(
     return VolumeGeometry.from_spacing(shape, spacing_mm, origin_lps, directions)
 
 
-def _scan(
-    anatomy: Anatomy, geometry: VolumeGeometry, seed: int, circular_view: bool
-) -> Phantom:
+def _scan(anatomy: Anatomy, geometry: VolumeGeometry, seed: int, circular_view: bool) -> Phantom:
     planes = PlaneMaker(anatomy, geometry)
     scanner = Scanner.draw(seed, geometry, circular_view)
     painter = Painter(anatomy, scanner.edge_mm)

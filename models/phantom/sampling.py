@@ -25,7 +25,11 @@ Boxes = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """Coordinates and smooth fields on the pixels of one plane, in mm, each `(H, W)`."""
+    """Coordinates and smooth fields on the pixels of one plane, in mm, each `(H, W)`.
+
+    `row_low` to `column_high`, `(N, 3)`, are the lowest and highest x, y, z of every
+    `step`-th row and column.
+    """
 
     x: Array
     y: Array
@@ -36,16 +40,18 @@ class Plane:
     cavity: Array
     above_dome: Array
     wall: Array
-    coarse: NDArray[np.float64] = field(repr=False)
+    row_low: NDArray[np.float64]
+    row_high: NDArray[np.float64]
+    column_low: NDArray[np.float64]
+    column_high: NDArray[np.float64]
     step: int
 
     def near(self, boxes: Boxes, margin_mm: float) -> Iterator[tuple[int, Window]]:
         """Numbers and windows of the boxes that reach this plane."""
-        low, high = self.coarse.min(axis=(0, 1)), self.coarse.max(axis=(0, 1))
-        lows, highs = boxes
-        reach = ((lows <= high + margin_mm) & (highs >= low - margin_mm)).all(axis=1)
-        for n in np.flatnonzero(reach):
-            window = self._window(lows[n] - margin_mm, highs[n] + margin_mm)
+        lows, highs = boxes[0] - margin_mm, boxes[1] + margin_mm
+        low, high = self.row_low.min(axis=0), self.row_high.max(axis=0)
+        for n in np.flatnonzero(((lows <= high) & (highs >= low)).all(axis=1)):
+            window = self._window(lows[n], highs[n])
             if window is not None:
                 yield int(n), window
 
@@ -60,9 +66,11 @@ class Plane:
 
     def _window(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> Window | None:
         """Rows and columns that hold all pixels within a box; None for none."""
-        inside = ((self.coarse >= low) & (self.coarse <= high)).all(axis=-1)
-        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-        if len(rows) == 0:
+        rows = np.flatnonzero(((self.row_low <= high) & (self.row_high >= low)).all(axis=1))
+        columns = np.flatnonzero(
+            ((self.column_low <= high) & (self.column_high >= low)).all(axis=1)
+        )
+        if len(rows) == 0 or len(columns) == 0:
             return None
         height, width = self.x.shape
         return (
@@ -110,13 +118,17 @@ class PlaneMaker:
             skin=self._fine(body.skin(x, y, z)),
             cavity=self._fine(body.cavity(x, y, z)),
             above_dome=self._fine(body.above_dome(x, y, z)),
-            coarse=coarse,
+            row_low=coarse.min(axis=1),
+            row_high=coarse.max(axis=1),
+            column_low=coarse.min(axis=0),
+            column_high=coarse.max(axis=0),
             wall=self._fine(body.wall(x, y, z)),
             step=self._step,
         )
 
     def _fine(self, values: NDArray[np.float64]) -> Array:
-        return self._rows @ values.astype(np.float32) @ self._columns.T
+        fine: Array = self._rows @ values.astype(np.float32) @ self._columns.T
+        return fine
 
 
 def _interpolation(count: int, step: int) -> Array:
@@ -166,13 +178,13 @@ class Painter:
         return hu, labels
 
     def _occupancy(self, distance: Array) -> Array:
-        return np.clip(0.5 - distance / np.float32(self.edge_mm), 0, 1)
+        occupancy: Array = np.clip(0.5 - distance / np.float32(self.edge_mm), 0, 1)
+        return occupancy
 
     def _present(self, plane: Plane) -> Iterator[tuple[Structure, list[tuple[Shape, Window]]]]:
         for structure, boxes in zip(self.anatomy.structures, self._boxes, strict=True):
             parts = [
-                (structure.parts[n], window)
-                for n, window in plane.near(boxes, self.edge_mm + 3.0)
+                (structure.parts[n], window) for n, window in plane.near(boxes, self.edge_mm + 3.0)
             ]
             if parts:
                 yield structure, parts
@@ -255,7 +267,7 @@ class Painter:
         hu = np.full(plane.x.shape, tissue["air"], np.float32)
         self._lay(hu, np.abs(plane.table - 9.0) - 9.0, -920.0)  # a shell filled with foam
         for depth in (0.0, 18.0):
-            self._lay(hu, np.abs(plane.table - np.float32(depth)) - np.float32(0.8), 50.0)
+            self._lay(hu, np.abs(plane.table - np.float32(depth)) - np.float32(1.3), 110.0)
         self._lay(hu, plane.skin, tissue["skin"])
         self._lay(hu, plane.skin + np.float32(1.8), tissue["fat"])
         self._lay(hu, plane.wall, tissue["muscle"])
@@ -274,11 +286,16 @@ class Painter:
         layers = np.minimum(np.abs(share - 0.36), np.abs(share - 0.68)) * thickness
         flank = np.maximum(66 * s - np.abs(plane.x), plane.z - 15 * s)
         seams = np.abs(np.abs(np.abs(plane.x) - 32 * s) - 32 * s)  # at the midline and 64 mm off
-        front = np.maximum(plane.y + 45 * s, plane.z - 30 * s)
-        return np.minimum(
+        front = np.maximum(np.maximum(plane.y + 45 * s, plane.z - 30 * s), plane.wall)
+        # in the chest, fat lies between the ribs and the muscles of shoulder and back
+        under = np.abs(share - 0.78) * thickness - np.float32(0.5)
+        chest = np.maximum(30 * s - plane.z, 45 * s - np.abs(plane.x))
+        belly = np.minimum(
             np.maximum(layers - np.float32(0.3), flank),
             np.maximum(seams - np.float32(1.5), front),
         )
+        planes: Array = np.minimum(belly, np.maximum(under, chest))
+        return planes
 
     def _lay(self, hu: Array, distance: Array, value: float) -> None:
         hu += self._occupancy(distance) * (np.float32(value) - hu)

@@ -100,7 +100,8 @@ class Scanner:
         _, dj, di = self.geometry.spacing_mm
         tissue = (mean_hu > -500).astype(np.float32)
         around = ndimage.gaussian_filter(tissue, (45.0 / dj, 45.0 / di), truncate=2.0)
-        return np.float32(0.35) + np.float32(0.75) * around
+        relative: Array = np.float32(0.35) + np.float32(0.75) * around
+        return relative
 
     def _seen(self) -> NDArray[np.bool_]:
         _, height, width = self.geometry.shape

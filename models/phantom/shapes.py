@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator
 
 Array = NDArray[np.float32]
@@ -39,9 +39,7 @@ def turned(about_x: float = 0.0, about_y: float = 0.0, about_z: float = 0.0) -> 
     return rotation
 
 
-def _local(
-    shape: Ellipsoid | Cylinder, x: Array, y: Array, z: Array
-) -> tuple[Array, Array, Array]:
+def _local(shape: Ellipsoid | Cylinder, x: Array, y: Array, z: Array) -> tuple[Array, Array, Array]:
     """Coordinates along the shape's own axes, from its centre."""
     dx, dy, dz = (v - np.float32(c) for v, c in zip((x, y, z), shape.centre, strict=True))
     if shape.rotation is None:
@@ -90,8 +88,9 @@ class Ellipsoid:
             level += power
             # the derivative of |u|^p, squared: its length scales the level to millimetres
             slope += (power * power / np.maximum(squared, np.float32(1e-9))) / np.float32(radius**2)
-        gauge = level ** np.float32(1.0 / self.boxiness)
-        return (gauge - 1) * gauge ** np.float32(self.boxiness - 1) / np.sqrt(slope)
+        gauge: Array = np.power(level, np.float32(1.0 / self.boxiness))
+        distance: Array = (gauge - 1) * gauge ** (self.boxiness - 1) / np.sqrt(slope)
+        return distance
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +110,8 @@ class Cylinder:
         a, b, half = (np.float32(r) for r in self.radii)
         gauge = np.sqrt((u / a) ** 2 + (v / b) ** 2 + np.float32(1e-9))
         slope = np.sqrt((u / a**2) ** 2 + (v / b**2) ** 2 + np.float32(1e-12))
-        side: Array = (gauge - 1) * gauge / slope
-        return np.maximum(side, np.abs(w) - half)
+        distance: Array = np.maximum((gauge - 1) * gauge / slope, np.abs(w) - half)
+        return distance
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +136,10 @@ class Capsule:
         ax, ay, az = (np.float32(c) for c in along)
         t = np.clip((dx * ax + dy * ay + dz * az) / np.float32(length), 0, 1)
         apart = np.sqrt((dx - t * ax) ** 2 + (dy - t * ay) ** 2 + (dz - t * az) ** 2)
-        return apart - (self.start_radius + t * np.float32(self.end_radius - self.start_radius))
+        distance: Array = apart - (
+            self.start_radius + t * np.float32(self.end_radius - self.start_radius)
+        )
+        return distance
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +156,8 @@ class Below:
     def distance(self, x: Array, y: Array, z: Array) -> Array:
         n = np.asarray(self.normal) / np.linalg.norm(self.normal)
         nx, ny, nz = (np.float32(c) for c in n)
-        return nx * x + ny * y + nz * z - np.float32(n @ np.asarray(self.point))
+        distance: Array = nx * x + ny * y + nz * z - np.float32(n @ np.asarray(self.point))
+        return distance
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,14 +201,15 @@ class Carved:
 def _round_minimum(a: Array, b: Array, round_mm: float) -> Array:
     k = np.float32(max(round_mm, 1e-3))
     near = np.maximum(k - np.abs(a - b), 0)
-    return np.minimum(a, b) - near * near / (4 * k)
+    rounded: Array = np.minimum(a, b) - near * near / (4 * k)
+    return rounded
 
 
 def tube(
-    points: Sequence[Sequence[float]], radii: Sequence[float] | float, step_mm: float = 10.0
+    points: Sequence[ArrayLike], radii: Sequence[float] | float, step_mm: float = 10.0
 ) -> tuple[Capsule, ...]:
     """A bent tube through `points` (mm), in straight pieces of about `step_mm`."""
-    knots = np.asarray(points, float)
+    knots = np.stack([np.asarray(point, float) for point in points])
     sizes = np.broadcast_to(np.asarray(radii, float), (len(knots),))
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))])
     count = max(2, int(np.ceil(along[-1] / step_mm)) + 1)

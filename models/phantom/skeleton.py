@@ -32,13 +32,14 @@ def _vertebra(n: int, s: float, rng: np.random.Generator) -> tuple[Shape, ...]:
     z, width, depth = z * s, width * s, depth * s
     pitch = (_VERTEBRAE[n - 1][1] - _VERTEBRAE[n][1]) * s if n else 27.0 * s
     lumbar = name.startswith("L")
-    half = pitch / 2 - (4.2 if lumbar else 2.4) * s
+    half = pitch / 2 - (5.0 if lumbar else 2.6) * s
     tip = float(rng.uniform(0.94, 1.06)) * (70.0 if lumbar else 66.0) * s
     parts: list[Shape] = [Cylinder((0, 0, z), (width, depth, half))]
     for side in (-1, 1):
         arch = (side * 16.0 * s, 33.0 * s, z)
         parts += tube(
-            [(side * 13.5 * s, 10 * s, z + 4 * s), (side * 16 * s, 26 * s, z + 3 * s), arch], 4.6 * s
+            [(side * 13.5 * s, 10 * s, z + 4 * s), (side * 16 * s, 26 * s, z + 3 * s), arch],
+            4.6 * s,
         )
         parts += tube([arch, (side * 9 * s, 39 * s, z - 6 * s), (0, 44 * s, z - 9 * s)], 3.6 * s)
         out, back, drop = (40.0, 36.0, 1.0) if lumbar else (28.0, 45.0, -6.0)
@@ -67,7 +68,7 @@ def spine(body: Body, hu: dict[str, float], rng: np.random.Generator) -> Iterato
             name=f"vertebra {name}",
             parts=_vertebra(n, s, rng),
             hu=hu["trabecular"],
-            rim=(1.7, hu["cortical"]),
+            rim=(1.5, hu["cortical"] * 0.7),
             mottle=(28.0, 2.6),
             gap_mm=1.2,
         )
@@ -77,16 +78,19 @@ def spine(body: Body, hu: dict[str, float], rng: np.random.Generator) -> Iterato
         discs.append(
             Cylinder((0, 0, z * s + pitch / 2), (width * s * 1.02, depth * s * 1.02, 7.0 * s))
         )
-    sacrum = Cylinder((0, 14 * s, -168 * s), (46 * s, 22 * s, 26 * s), turned(about_x=-28))
+    sacrum = Cylinder((0, 14 * s, -168 * s), (46 * s, 22 * s, 26 * s), turned(about_x=28))
     yield Structure(
         name="sacrum",
-        parts=(sacrum, Cylinder((0, 34 * s, -215 * s), (38 * s, 16 * s, 32 * s), turned(-18))),
+        parts=(
+            sacrum,
+            Cylinder((0, 34 * s, -215 * s), (38 * s, 16 * s, 32 * s), turned(about_x=18)),
+        ),
         hu=hu["trabecular"] * 0.8,
         rim=(1.6, hu["cortical"]),
         mottle=(25.0, 3.0),
         gap_mm=1.0,
     )
-    discs.append(Cylinder((0, 3 * s, -142 * s), (25 * s, 18 * s, 7 * s), turned(about_x=-14)))
+    discs.append(Cylinder((0, 3 * s, -142 * s), (25 * s, 18 * s, 7 * s), turned(about_x=14)))
     yield Structure(name="discs", parts=tuple(discs), hu=hu["disc"], mottle=(6.0, 4.0))
 
 
@@ -94,7 +98,7 @@ def ribs(body: Body, hu: dict[str, float], rng: np.random.Generator) -> Iterator
     """Ribs 6 to 12 of both sides, with their cartilage where they have one."""
     s = body.build.scale
     reach = {6: 158, 7: 152, 8: 144, 9: 136, 10: 126, 11: 88, 12: 52}
-    for n, (name, z, *_) in enumerate(_VERTEBRAE):
+    for n, (name, *_) in enumerate(_VERTEBRAE):
         number = int(name[1:]) if name.startswith("T") else 0
         if not number:
             continue

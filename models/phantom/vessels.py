@@ -12,15 +12,17 @@ from models.phantom.shapes import Shape, tube
 from models.phantom.structures import Detail, Structure
 
 
-def great_vessels(body: Body, hu: dict[str, float], rng: np.random.Generator) -> Iterator[Structure]:
+def great_vessels(
+    body: Body, hu: dict[str, float], rng: np.random.Generator
+) -> Iterator[Structure]:
     """Aorta and vena cava with their branches to kidneys, gut and legs."""
     p = Placer(body.build.scale, rng, 1.5, 0.12)
     r = p.size
     trunk = tube(
         [
-            p.at(18, -6, 240),
-            p.at(13, -15, 130),
-            p.at(9, -27, 60),
+            p.at(22, -16, 240),
+            p.at(17, -22, 130),
+            p.at(10, -28, 60),
             p.at(6, -30, 0),
             p.at(4, -32, -85),
         ],
@@ -44,7 +46,9 @@ def great_vessels(body: Body, hu: dict[str, float], rng: np.random.Generator) ->
             (6 * r, 5.2 * r, 4.6 * r),
         )
         z = 2.0 if side > 0 else -4.0
-        arteries += tube([p.at(6, -28, z), p.at(side * 26, -12, z - 4), p.at(side * 44, 2, z - 6)], 2.6)
+        arteries += tube(
+            [p.at(6, -28, z), p.at(side * 26, -12, z - 4), p.at(side * 44, 2, z - 6)], 2.6
+        )
     arteries += tube([p.at(8, -27, 38), p.at(7, -42, 34), p.at(-2, -48, 32)], (4, 3.4, 3.0), 6.0)
     arteries += tube([p.at(-2, -48, 32), p.at(-26, -46, 36)], (2.6, 2.0))
     arteries += tube([p.at(7, -40, 34), p.at(34, -28, 32), p.at(72, 8, 42)], (2.8, 2.4, 2.0))
@@ -87,7 +91,9 @@ def _cava(body: Body, p: Placer, hu: dict[str, float]) -> Structure:
     return Structure(name="vena cava", parts=tuple(veins), hu=hu["cava"], gap_mm=0.8)
 
 
-def portal_system(body: Body, hu: dict[str, float], rng: np.random.Generator) -> Iterator[Structure]:
+def portal_system(
+    body: Body, hu: dict[str, float], rng: np.random.Generator
+) -> Iterator[Structure]:
     """Portal, splenic and superior mesenteric veins."""
     p = Placer(body.build.scale, rng, 1.5, 0.1)
     r = p.size

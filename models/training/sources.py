@@ -57,9 +57,7 @@ def read_sources(
     return cases
 
 
-def _read_pairs(
-    source: Mapping[str, Any], folder: Path, numbers: Mapping[str, int]
-) -> list[Case]:
+def _read_pairs(source: Mapping[str, Any], folder: Path, numbers: Mapping[str, int]) -> list[Case]:
     images = sorted(folder.glob("*_ct.nii.gz"))
     if not images:
         raise TrainingError(f"expected files *_ct.nii.gz in {folder}, found none")

@@ -1,0 +1,128 @@
+"""`report.json`: the honest account of a run, whatever its end. UIDs and paths only, no names."""
+
+from __future__ import annotations
+
+import json
+import resource
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from app.outcomes import OK, Outcome, outcome_of
+from models.segmenter import Segmenter
+from operators.journal import Journal, SeriesRecord
+from operators.outputs import atomic_write, make_folder
+
+#: Name of the report in the output folder.
+REPORT = "report.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """How one run went.
+
+    Parameters
+    ----------
+    outcome, message
+        How it ended, and the sentence for people.
+    input, output
+        Its folders.
+    journal
+        What the operators noted.
+    segmenter
+        The network, where it could be loaded.
+    started, finished
+        Aware of their time zone.
+    extra
+        What a command adds, such as the demo's comparison with the truth.
+    """
+
+    outcome: Outcome
+    message: str
+    input: Path
+    output: Path
+    journal: Journal
+    segmenter: Segmenter | None
+    started: datetime
+    finished: datetime
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `report.json`."""
+        return {
+            "viscera": product_version(),
+            "status": self.outcome.status,
+            "exit_code": self.outcome.exit_code,
+            "message": self.message,
+            "input": str(self.input),
+            "output": str(self.output),
+            "started": self.started.isoformat(timespec="seconds"),
+            "finished": self.finished.isoformat(timespec="seconds"),
+            "duration_s": round((self.finished - self.started).total_seconds(), 3),
+            "peak_memory_mib": peak_memory_mib(),
+            "model": _model(self.segmenter),
+            "stages_s": _rounded(self.journal.stages_s),
+            "skipped_files": [
+                {"path": str(file.path), "reason": file.reason} for file in self.journal.skipped
+            ],
+            "selection": [decision.to_json() for decision in self.journal.decisions],
+            "series": [_series(record, self.output) for record in self.journal.records],
+            **self.extra,
+        }
+
+    def write(self) -> Path:
+        """Write `report.json`, completely or not at all; raises OutputError."""
+        make_folder(self.output)
+        path = self.output / REPORT
+        with atomic_write(path) as stream:
+            stream.write((json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n").encode())
+        return path
+
+
+def product_version() -> str:
+    """Version of the installed distribution; inside a MAP, where none is installed, `unknown`."""
+    try:
+        return version("viscera")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def peak_memory_mib() -> int:
+    """Largest resident size of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # Linux counts in KiB
+
+
+def _model(segmenter: Segmenter | None) -> dict[str, Any] | None:
+    if segmenter is None:
+        return None
+    bundle = segmenter.bundle
+    return {
+        "name": bundle.name,
+        "version": bundle.version,
+        "sha256": bundle.sha256,
+        "runtime": str(segmenter.runtime),
+        "load_s": round(segmenter.load_s, 3),
+    }
+
+
+def _series(record: SeriesRecord, output: Path) -> dict[str, Any]:
+    outcome = outcome_of(record.error)
+    geometry = record.geometry
+    return {
+        "StudyInstanceUID": record.chosen.series.StudyInstanceUID,
+        "SeriesInstanceUID": record.chosen.series.SeriesInstanceUID,
+        "selection": record.chosen.selection_name,
+        "status": outcome.status,
+        "message": "" if outcome is OK else str(record.error),
+        "shape": None if geometry is None else list(geometry.shape),
+        "spacing_mm": None if geometry is None else list(geometry.spacing_mm),
+        "stages_s": _rounded(record.stages_s),
+        "outputs": {kind: str(path.relative_to(output)) for kind, path in record.outputs.items()},
+        "volumes_ml": {organ.name: round(organ.volume_ml, 2) for organ in record.organs},
+    }
+
+
+def _rounded(seconds: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in seconds.items()}

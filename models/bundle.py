@@ -1,0 +1,232 @@
+"""A model folder in the shape of a MONAI Bundle: configuration, labels and weights together.
+
+NAME/
+  configs/metadata.json    version, what it is, the weights' file and sha256
+  configs/inference.json   network_def, preprocessing, sliding_window, postprocessing
+  configs/labels.json      the segments, with codes and colours
+  configs/training.json    how it was trained (optional)
+  models/model.safetensors the weights (absent until it has been trained)
+  docs/README.md           data, results, limits
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from models.errors import BundleError
+from models.intensity import Window
+from models.preprocessing import Preprocessing
+from models.registry import build_network
+from models.segments import Segment
+from models.sliding_window import SlidingWindow
+
+#: The models that come with the package.
+SHIPPED = Path(__file__).parent / "bundles"
+#: The one used where none is named.
+DEFAULT_MODEL = "abdomen_vnet_3mm"
+#: Weights inside a bundle.
+WEIGHTS = "models/model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A model folder, read and checked; the weights are read by `load_network`."""
+
+    folder: Path
+    metadata: Mapping[str, Any] = field(repr=False)
+    inference: Mapping[str, Any] = field(repr=False)
+    segments: tuple[Segment, ...] = field(repr=False)
+    class_of: Mapping[str, int] = field(repr=False)
+    preprocessing: Preprocessing
+    sliding_window: SlidingWindow
+
+    @classmethod
+    def read(cls, folder: Path) -> Bundle:
+        """Read a model folder.
+
+        Raises
+        ------
+        BundleError
+            If a file is missing, malformed, or contradicts another.
+        """
+        inference = _read_json(folder / "configs" / "inference.json")
+        labels = _read_json(folder / "configs" / "labels.json")
+        try:
+            entries = labels["segments"]
+            preprocessing = inference["preprocessing"]
+            window = inference["sliding_window"]
+            size = tuple(int(n) for n in window["size"])
+            bundle = cls(
+                folder=folder,
+                metadata=_read_json(folder / "configs" / "metadata.json"),
+                inference=inference,
+                segments=tuple(
+                    Segment.from_json(entry) for entry in entries if entry["number"] is not None
+                ),
+                class_of={str(entry["name"]): int(entry["class"]) for entry in entries},
+                preprocessing=Preprocessing(
+                    spacing_mm=float(preprocessing["spacing_mm"]),
+                    window=Window(
+                        low_hu=float(preprocessing["low_hu"]),
+                        high_hu=float(preprocessing["high_hu"]),
+                    ),
+                ),
+                sliding_window=SlidingWindow(
+                    size=(size[0], size[1], size[2]),
+                    overlap=float(window["overlap"]),
+                    batch=int(window["batch"]),
+                ),
+            )
+        except (KeyError, TypeError, ValueError, IndexError) as exc:
+            raise BundleError(f"{folder.name}: incomplete or malformed: {exc!r}") from exc
+        bundle._check()
+        return bundle
+
+    def _check(self) -> None:
+        classes = sorted(self.class_of.values())
+        if classes != list(range(1, len(classes) + 1)):
+            raise BundleError(f"{self.name}: expected classes 1 to N, found {classes}")
+        numbers = [segment.number for segment in self.segments]
+        if len(set(numbers)) != len(numbers) or not numbers:
+            raise BundleError(f"{self.name}: expected distinct segment numbers, found {numbers}")
+        outputs = self.network_definition.get("out_channels")
+        if outputs != len(classes) + 1:
+            raise BundleError(
+                f"{self.name}: expected {len(classes) + 1} output channels (background and "
+                f"{len(classes)} classes), found {outputs}"
+            )
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def version(self) -> str:
+        return str(self.metadata["version"])
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights, as the metadata states it; empty where there are none."""
+        return str(self.metadata.get("weights_sha256", ""))
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / WEIGHTS
+
+    @property
+    def network_definition(self) -> Mapping[str, Any]:
+        definition: Mapping[str, Any] = self.inference["network_def"]
+        return definition
+
+    @property
+    def label_numbers(self) -> NDArray[np.uint8]:
+        """`(classes,)`: the segment number of each network class, 0 where it is not an output."""
+        numbers = np.zeros(len(self.class_of) + 1, np.uint8)
+        for segment in self.segments:
+            numbers[self.class_of[segment.name]] = segment.number
+        return numbers
+
+    def build_network(self) -> nn.Module:
+        """The network with random weights."""
+        return build_network(self.network_definition)
+
+    def load_network(self) -> nn.Module:
+        """The network with its weights in float32, ready to infer.
+
+        Raises
+        ------
+        BundleError
+            If the weights are missing, altered, or of another network.
+        """
+        if not self.weights.is_file():
+            raise BundleError(f"{self.name}: no weights in {WEIGHTS}; train the model first")
+        found = sha256_of(self.weights)
+        if found != self.sha256:
+            raise BundleError(
+                f"{self.name}: the weights are not the ones the metadata names: expected sha256 "
+                f"{self.sha256 or 'none'}, found {found}"
+            )
+        network = self.build_network()
+        state = {name: value.float() for name, value in load_file(self.weights).items()}
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as exc:
+            raise BundleError(f"{self.name}: the weights are of another network: {exc}") from exc
+        return network.eval().requires_grad_(False)
+
+    def save_weights(self, state: Mapping[str, Tensor], notes: Mapping[str, Any]) -> Bundle:
+        """Store weights in half precision and their sha256 and `notes` in the metadata."""
+        self.weights.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.weights.with_suffix(".partial")
+        save_file({name: value.half().contiguous() for name, value in state.items()}, partial)
+        os.replace(partial, self.weights)
+        metadata = {**self.metadata, "weights_sha256": sha256_of(self.weights), **notes}
+        target = self.folder / "configs" / "metadata.json"
+        text = json.dumps(metadata, indent=2, ensure_ascii=False)
+        partial = target.with_suffix(".partial")
+        partial.write_text(text + "\n", encoding="utf-8")
+        os.replace(partial, target)
+        return Bundle.read(self.folder)
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def find_bundle(name: str | None, root: Path | None = None) -> Bundle:
+    """Find a model by name among the bundles in `root`, or `root` itself where it is one.
+
+    Parameters
+    ----------
+    name
+        Folder name of the bundle; None takes the default model, or the only one there is.
+    root
+        Folder of bundles, or one bundle; None is the models that come with the package.
+
+    Raises
+    ------
+    BundleError
+        If there is no such model, naming those that there are.
+    """
+    root = SHIPPED if root is None else root
+    if is_bundle(root) and name in (None, root.name):
+        return Bundle.read(root)
+    there = {path.name: path for path in sorted(root.glob("*")) if is_bundle(path)}
+    if name is None and len(there) == 1:
+        return Bundle.read(next(iter(there.values())))
+    wanted = DEFAULT_MODEL if name is None else name
+    if wanted not in there:
+        known = ", ".join(there) or "none"
+        raise BundleError(f"expected a model named {wanted!r} in {root}, found {known}")
+    return Bundle.read(there[wanted])
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder has a bundle's configuration."""
+    return (folder / "configs" / "metadata.json").is_file()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise BundleError(f"cannot read {path}: {exc}") from exc
+    if not isinstance(content, dict):
+        raise BundleError(f"expected an object in {path}, found {type(content).__name__}")
+    return content

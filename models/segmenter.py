@@ -1,0 +1,81 @@
+"""One resident network that segments any number of volumes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import torch
+
+from models.bundle import Bundle
+from models.components import keep_largest
+from models.errors import OutOfMemoryError
+from models.geometry import LabelMap, Volume
+from models.precision import Runtime, choose_device, choose_runtime, run_window
+from models.preprocessing import restore
+from models.sliding_window import infer
+
+log = logging.getLogger(__name__)
+
+#: Told the name of the step and its done share, 0 to 1.
+StageProgress = Callable[[str, float], None]
+
+
+class Segmenter:
+    """A bundle's network on a device.
+
+    Parameters
+    ----------
+    bundle
+        The model; its weights are read and checked here, once.
+    device
+        `auto` (CUDA where there is one), `cpu`, `gpu` or `gpu:N`.
+
+    Raises
+    ------
+    BundleError
+        If the weights are missing or altered, or there is no such device.
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "auto"):
+        begun = time.perf_counter()
+        self.bundle = bundle
+        chosen = choose_device(device)
+        self._network = bundle.load_network().to(chosen)
+        self.runtime: Runtime = choose_runtime(self._network, bundle.sliding_window.size, chosen)
+        #: Seconds it took to read the weights and choose the precision.
+        self.load_s = time.perf_counter() - begun
+        log.info("model %s %s on %s", bundle.name, bundle.version, self.runtime)
+
+    def segment(self, volume: Volume, on_progress: StageProgress | None = None) -> LabelMap:
+        """Label every voxel of a CT volume with a segment number.
+
+        Raises
+        ------
+        OutOfMemoryError
+            If neither the device nor the machine can hold the work.
+        """
+        try:
+            return self._segment(volume, on_progress)
+        except (MemoryError, torch.OutOfMemoryError) as exc:
+            raise OutOfMemoryError(
+                f"not enough memory for a volume of {volume.geometry.shape} voxels"
+            ) from exc
+
+    def _segment(self, volume: Volume, on_progress: StageProgress | None) -> LabelMap:
+        def tell(stage: str) -> Callable[[float], None]:
+            return lambda share: on_progress(stage, share) if on_progress else None
+
+        prepared = self.bundle.preprocessing.prepare(volume)
+        scores = infer(
+            prepared.image,
+            lambda patches: run_window(self._network, patches, self.runtime.dtype),
+            self.bundle.sliding_window,
+            device=self.runtime.device,
+            on_progress=tell("segment"),
+        )
+        if self.bundle.inference.get("postprocessing", {}).get("largest_component"):
+            keep_largest(scores, sorted(self.bundle.class_of.values()))
+        numbers = self.bundle.label_numbers[: len(scores)]
+        return restore(scores, prepared, numbers, tell("restore"))

@@ -1,0 +1,239 @@
+"""The operators of the graph: thin adapters that hand messages to pure functions.
+
+Port names are those of the MONAI Deploy App SDK. A message is about one series from
+`study_selected_series_list` on, so a folder of many studies streams through in bounded memory,
+and a series that fails ends in its record without stopping the others.
+"""
+
+# ruff: noqa: E402  the CUDA runtime must be loaded before holoscan is imported
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from operators.holoscan_runtime import prepare
+
+prepare()
+
+from holoscan.conditions import CountCondition
+from holoscan.core import IOSpec
+from monai.deploy.core import Fragment, Operator, OperatorSpec
+
+from models.bundle import Bundle
+from models.geometry import LabelMap
+from models.segmenter import Segmenter
+from operators import organ_volumes, preview, seg
+from operators.errors import NothingSelectedError
+from operators.journal import Journal, SeriesRecord
+from operators.loading import scan_folder
+from operators.outputs import make_folder
+from operators.rules import Rules
+from operators.selection import select_series
+from operators.series import SeriesVolume
+from operators.volumes import build_volume
+
+#: Most series one run may choose; messages waiting hold headers only.
+MOST_SERIES = 4096
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Segmented:
+    """The message of `seg_image`: a series and the labels of its voxels."""
+
+    source: SeriesVolume
+    label_map: LabelMap
+
+    @property
+    def SeriesInstanceUID(self) -> str:
+        return self.source.series.SeriesInstanceUID
+
+
+def _series_queue(port: IOSpec) -> None:
+    """Let a port hold a message for each chosen series."""
+    port.connector(IOSpec.ConnectorType.DOUBLE_BUFFER, capacity=MOST_SERIES)
+
+
+class DICOMStudyLoaderOperator(Operator):
+    """Find the studies below a folder.
+
+    Named output
+        `dicom_study_list`: tuple of Study, headers only.
+    """
+
+    def __init__(self, fragment: Fragment, *, folder: Path, journal: Journal, name: str):
+        self.folder = folder
+        self.journal = journal
+        super().__init__(fragment, CountCondition(fragment, 1), name=name)
+
+    def setup(self, spec: OperatorSpec) -> None:
+        spec.output("dicom_study_list")
+
+    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
+        with self.journal.run_stage("load"):
+            scan = scan_folder(self.folder)
+            self.journal.skipped = scan.skipped
+        op_output.emit(scan.studies, "dicom_study_list")
+
+
+class SeriesSelectorOperator(Operator):
+    """Choose series by rules.
+
+    Named input
+        `dicom_study_list`.
+    Named output
+        `study_selected_series_list`: a list of one ChosenSeries, emitted once per chosen series.
+    """
+
+    def __init__(self, fragment: Fragment, *, rules: Rules, journal: Journal, name: str):
+        self.rules = rules
+        self.journal = journal
+        super().__init__(fragment, name=name)
+
+    def setup(self, spec: OperatorSpec) -> None:
+        spec.input("dicom_study_list")
+        _series_queue(spec.output("study_selected_series_list"))
+
+    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
+        studies = op_input.receive("dicom_study_list")
+        with self.journal.run_stage("select"):
+            try:
+                selection = select_series(studies, self.rules)
+            except NothingSelectedError as exc:
+                self.journal.decisions = exc.decisions
+                raise
+        self.journal.decisions = selection.decisions
+        for chosen in selection.chosen:
+            if self.journal.open(chosen):
+                op_output.emit([chosen], "study_selected_series_list")
+
+
+class SeriesToVolumeOperator(Operator):
+    """Build the volume of a series.
+
+    Named input
+        `study_selected_series_list`.
+    Named output
+        `image`: SeriesVolume.
+    """
+
+    def __init__(self, fragment: Fragment, *, journal: Journal, name: str):
+        self.journal = journal
+        super().__init__(fragment, name=name)
+
+    def setup(self, spec: OperatorSpec) -> None:
+        _series_queue(spec.input("study_selected_series_list"))
+        spec.output("image")
+
+    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
+        (chosen,) = op_input.receive("study_selected_series_list")
+        with self.journal.series_stage(chosen.series.SeriesInstanceUID, "volume") as record:
+            source = build_volume(chosen.series)
+            record.geometry = source.volume.geometry
+            op_output.emit(source, "image")
+
+
+class SegmentationOperator(Operator):
+    """Label a volume with the resident network.
+
+    Named input
+        `image`.
+    Named output
+        `seg_image`: Segmented.
+    """
+
+    def __init__(self, fragment: Fragment, *, segmenter: Segmenter, journal: Journal, name: str):
+        self.segmenter = segmenter
+        self.journal = journal
+        super().__init__(fragment, name=name)
+
+    def setup(self, spec: OperatorSpec) -> None:
+        spec.input("image")
+        spec.output("seg_image")
+
+    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
+        source = op_input.receive("image")
+        with self.journal.series_stage(source.series.SeriesInstanceUID, "segment"):
+            label_map = self.segmenter.segment(source.volume, self.journal.announce)
+            op_output.emit(Segmented(source=source, label_map=label_map), "seg_image")
+
+
+class _ResultOperator(Operator):
+    """Takes `seg_image` and writes something into the folder of the series."""
+
+    stage: str
+
+    def __init__(self, fragment: Fragment, *, segmenter: Segmenter, journal: Journal, name: str):
+        self.bundle = segmenter.bundle
+        self.journal = journal
+        super().__init__(fragment, name=name)
+
+    def setup(self, spec: OperatorSpec) -> None:
+        spec.input("seg_image")
+
+    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
+        segmented = op_input.receive("seg_image")
+        with self.journal.series_stage(segmented.SeriesInstanceUID, self.stage) as record:
+            make_folder(record.folder)
+            self.write(segmented, record)
+
+    @abstractmethod
+    def write(self, segmented: Segmented, record: SeriesRecord) -> None:
+        """Write the results of one series and name them in its record."""
+
+
+class DICOMSegmentationWriterOperator(_ResultOperator):
+    """Write the DICOM SEG of a series; named input `seg_image`."""
+
+    stage = "write SEG"
+
+    def write(self, segmented: Segmented, record: SeriesRecord) -> None:
+        path = record.folder / "segmentation.dcm"
+        seg.write_seg(
+            segmented.source,
+            segmented.label_map,
+            self.bundle.segments,
+            algorithm_of(self.bundle),
+            path,
+            configuration=json.dumps(self.bundle.inference, sort_keys=True),
+        )
+        record.outputs["seg"] = path
+
+
+class PreviewWriterOperator(_ResultOperator):
+    """Draw the organs for a first look; named input `seg_image`."""
+
+    stage = "write preview"
+
+    def write(self, segmented: Segmented, record: SeriesRecord) -> None:
+        path = record.folder / "preview.png"
+        volume = segmented.source.volume
+        preview.write_preview(volume, segmented.label_map, self.bundle.segments, path)
+        record.outputs["preview"] = path
+
+
+class OrganVolumesWriterOperator(_ResultOperator):
+    """Measure the organs; named input `seg_image`."""
+
+    stage = "write volumes"
+
+    def write(self, segmented: Segmented, record: SeriesRecord) -> None:
+        volume = segmented.source.volume
+        record.organs = organ_volumes.measure(segmented.label_map, self.bundle.segments, volume)
+        for kind, write in (("json", organ_volumes.write_json), ("csv", organ_volumes.write_csv)):
+            path = record.folder / f"volumes.{kind}"
+            write(record.organs, path)
+            record.outputs[f"volumes_{kind}"] = path
+
+
+def algorithm_of(bundle: Bundle) -> seg.Algorithm:
+    """How a SEG names the model that made it."""
+    return seg.Algorithm(
+        name=bundle.name,
+        version=bundle.version,
+        manufacturer="viscera",
+        model_sha256=bundle.sha256,
+    )

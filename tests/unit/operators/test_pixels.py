@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom import Dataset, dcmwrite
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    MPEG2MPML,
+    RLELossless,
+)
+
+from operators.errors import PixelDataError
+from operators.loading import read_file
+from operators.pixels import decode_hu
+from operators.series import Instance
+
+
+def image_of(stored: NDArray[np.generic], **elements: object) -> FileDataset:
+    image = FileDataset("", Dataset(), file_meta=FileMetaDataset())
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.SOPClassUID = CTImageStorage
+    image.SOPInstanceUID = "1.2.3.4"
+    image.StudyInstanceUID, image.SeriesInstanceUID = "1.2", "1.2.3"
+    image.Rows, image.Columns = stored.shape
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.BitsAllocated = image.BitsStored = 8 * stored.itemsize
+    image.HighBit = image.BitsStored - 1
+    image.PixelRepresentation = int(stored.dtype.kind == "i")
+    image.RescaleSlope, image.RescaleIntercept = 1, -1024
+    vr = "OB" if stored.itemsize == 1 else "OW"
+    image.add_new("PixelData", vr, stored.tobytes())
+    for keyword, value in elements.items():
+        setattr(image, keyword, value)
+    return image
+
+
+def saved(image: FileDataset, path: Path) -> Instance:
+    dcmwrite(path, image, enforce_file_format=True)
+    return Instance(path=path, header=read_file(path))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "slice.dcm"
+
+
+RAMP = np.arange(5 * 7, dtype=np.uint16).reshape(5, 7) * 100
+
+
+def test_unsigned_pixels_are_rescaled(path):
+    hu = decode_hu(saved(image_of(RAMP), path))
+    assert hu.dtype == np.int16
+    np.testing.assert_array_equal(hu, RAMP.astype(int) - 1024)
+
+
+def test_a_slope_that_is_no_integer_is_rounded_to_the_nearest_hu(path):
+    image = image_of(RAMP.astype(np.int16), RescaleSlope="0.37", RescaleIntercept="-12.5")
+    expected = np.rint(RAMP * 0.37 - 12.5)
+    np.testing.assert_array_equal(decode_hu(saved(image, path)), expected)
+
+
+def test_a_negative_slope_turns_the_scale_round(path):
+    image = image_of(RAMP.astype(np.int16), RescaleSlope="-1", RescaleIntercept="0")
+    expected = np.maximum(-RAMP.astype(int), -1024)
+    np.testing.assert_array_equal(decode_hu(saved(image, path)), expected)
+
+
+@pytest.mark.parametrize(("high_bits", "signed"), [(0x0000, True), (0xF000, True), (0xA000, False)])
+def test_bits_above_bits_stored_do_not_count(path, high_bits, signed):
+    values = np.array([[-700, -1], [40, 2047]]) if signed else np.array([[0, 1], [40, 4095]])
+    stored = ((values & 0x0FFF) | high_bits).astype(np.uint16)
+    image = image_of(stored, BitsStored=12, HighBit=11, RescaleIntercept=0)
+    image.PixelRepresentation = int(signed)
+    np.testing.assert_array_equal(decode_hu(saved(image, path)), values)
+
+
+def test_eight_bit_pixels_are_read(path):
+    image = image_of(np.array([[0, 255, 7]], np.uint8).repeat(2, 0), RescaleSlope=10)
+    np.testing.assert_array_equal(decode_hu(saved(image, path))[0], [-1024, 1526, -954])
+
+
+def test_padding_becomes_air_and_the_range_is_int16(path):
+    stored = np.array([[-2000, 0, 1000], [-32768, 3, 32767]], np.int16)
+    hu = decode_hu(saved(image_of(stored, PixelPaddingValue=-2000, RescaleIntercept=5), path))
+    np.testing.assert_array_equal(hu, [[-1024, 5, 1005], [-1024, 8, 32767]])
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless])
+def test_compressed_pixels_give_the_same_hu(path, syntax):
+    signed = RAMP.astype(np.int16) - 1500
+    image = image_of(signed, RescaleIntercept=0)
+    image.compress(syntax, generate_instance_uid=False)
+    expected = np.maximum(signed, -1024)
+    np.testing.assert_array_equal(decode_hu(saved(image, path)), expected)
+
+
+def test_big_endian_pixels_give_the_same_hu(path):
+    image = image_of(RAMP)
+    image.PixelData = RAMP.astype(">u2").tobytes()
+    image.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    np.testing.assert_array_equal(decode_hu(saved(image, path)), RAMP.astype(int) - 1024)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"PhotometricInterpretation": "MONOCHROME1"}, "PhotometricInterpretation MONOCHROME2"),
+        ({"SamplesPerPixel": 3}, "expected SamplesPerPixel 1, found 3"),
+        ({"NumberOfFrames": 2}, "expected NumberOfFrames 1, found 2"),
+        ({"HighBit": 13}, "expected HighBit 15, found 13"),
+        ({"BitsStored": 17}, "expected BitsStored"),
+        ({"BitsAllocated": 12}, "expected BitsAllocated 8 or 16 or 32, found 12"),
+        ({"PixelRepresentation": None}, "expected PixelRepresentation 0 or 1, found nothing"),
+        ({"RescaleSlope": None}, "expected RescaleSlope and RescaleIntercept"),
+        ({"RescaleSlope": 0}, "expected RescaleSlope and RescaleIntercept"),
+        ({"RescaleIntercept": None}, "expected RescaleSlope and RescaleIntercept"),
+        ({"RescaleType": "EDW"}, "expected Hounsfield units, found RescaleType EDW"),
+    ],
+)
+def test_what_is_no_plain_ct_image_is_refused_by_name(path, changes, message):
+    with pytest.raises(PixelDataError, match=rf"^image 1\.2\.3\.4: .*{message}"):
+        decode_hu(saved(image_of(RAMP, **changes), path))
+
+
+def test_too_few_pixels_say_how_many_bytes_were_expected(path):
+    image = image_of(RAMP, PixelData=RAMP.tobytes()[:-6])
+    with pytest.raises(PixelDataError, match=r"1\.2\.3\.4: .* 70 bytes expected, 64 found"):
+        decode_hu(saved(image, path))
+
+
+def test_a_file_cut_after_it_was_listed_is_refused(path):
+    instance = saved(image_of(RAMP), path)
+    path.write_bytes(path.read_bytes()[:-6])
+    with pytest.raises(PixelDataError, match=r"image 1\.2\.3\.4: .* 64 found"):
+        decode_hu(instance)
+
+
+def test_a_file_replaced_after_it_was_listed_is_refused(path):
+    instance = saved(image_of(RAMP), path)
+    saved(image_of(RAMP.T.copy()), path)
+    with pytest.raises(PixelDataError, match="changed since it was listed: Rows"):
+        decode_hu(instance)
+    path.unlink()
+    with pytest.raises(PixelDataError, match="cannot be read: No such file"):
+        decode_hu(instance)
+
+
+def encapsulated(path: Path, syntax: str, frame: bytes) -> Instance:
+    image = image_of(RAMP, PixelData=encapsulate([frame]))
+    image.file_meta.TransferSyntaxUID = syntax
+    image["PixelData"].VR = "OB"
+    image["PixelData"].is_undefined_length = True
+    return saved(image, path)
+
+
+def test_without_a_decoder_the_package_to_install_is_named(path):
+    pattern = r"1\.2\.840\.10008\.1\.2\.4\.201.*install pylibjpeg.*openjpeg"
+    try:
+        import openjpeg  # noqa: F401
+    except ImportError:
+        with pytest.raises(PixelDataError, match=pattern):
+            decode_hu(encapsulated(path, HTJ2KLossless, b"\xff\x4f\xff\x51" * 4))
+    else:
+        pytest.skip("a decoder for HTJ2K is installed")
+
+
+def test_a_transfer_syntax_of_no_image_is_refused(path):
+    with pytest.raises(PixelDataError, match="no decoder exists for transfer syntax MPEG2"):
+        decode_hu(encapsulated(path, MPEG2MPML, b"\0" * 16))
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, RLELossless, JPEGLSLossless])
+def test_a_stream_that_no_decoder_reads_is_refused_with_its_syntax(path, syntax):
+    with pytest.raises(PixelDataError, match=rf"{syntax.name}.*cannot be decoded"):
+        decode_hu(encapsulated(path, syntax, b"\xff\x4f\xff\x51 no such stream"))
