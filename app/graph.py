@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-# What an operator raises comes out of `run()` itself; the engine's own words about it are noise.
-os.environ.setdefault("HOLOSCAN_LOG_LEVEL", "OFF")
-
-from monai.deploy.core import Application  # noqa: E402
-
-from models.segmenter import Segmenter  # noqa: E402
-from operators.holoscan_ops import (  # noqa: E402
+from models.segmenter import Segmenter
+from operators.deploy_core import Application
+from operators.holoscan_ops import (
     DICOMSegmentationWriterOperator,
     DICOMStudyLoaderOperator,
     OrganVolumesWriterOperator,
@@ -20,8 +15,8 @@ from operators.holoscan_ops import (  # noqa: E402
     SeriesSelectorOperator,
     SeriesToVolumeOperator,
 )
-from operators.journal import Journal  # noqa: E402
-from operators.rules import Rules  # noqa: E402
+from operators.journal import Journal
+from operators.rules import Rules
 
 
 class SegmentationGraph(Application):

@@ -12,9 +12,9 @@ from app.errors import AppError, ConfigurationError, PackageCollisionError
 from models.errors import BundleError, ModelError, OutOfMemoryError, TrainingError
 from operators.errors import (
     ImagingError,
+    NoOrganError,
     NothingSelectedError,
     NothingUsableError,
-    NoOrganError,
     OutputError,
     PixelDataError,
     RulesError,

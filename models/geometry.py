@@ -18,12 +18,6 @@ from models.errors import GeometryError
 ORTHOGONALITY_TOLERANCE = 1e-4
 
 
-def _frozen(values: ArrayLike, dtype: type) -> NDArray[np.generic]:
-    copy = np.array(values, dtype=dtype)
-    copy.setflags(write=False)
-    return copy
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VolumeGeometry:
     """A regular, orthogonal grid in the patient.
@@ -48,7 +42,8 @@ class VolumeGeometry:
         shape = tuple(int(n) for n in self.shape)
         if len(shape) != 3 or min(shape) < 1:
             raise GeometryError(f"expected three positive sizes (D, H, W), found {self.shape}")
-        affine = _frozen(self.affine_lps, np.float64)
+        affine = np.array(self.affine_lps, np.float64)  # a copy: nobody may move the grid
+        affine.setflags(write=False)
         if affine.shape != (4, 4):
             raise GeometryError(f"expected a 4 x 4 affine, found shape {affine.shape}")
         if not np.isfinite(affine).all():

@@ -16,7 +16,7 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 @dataclass(frozen=True, kw_only=True)
 class AxisOrder:
-    """How array axes `(k, j, i)` become canonical ones: z to the head, y to the back, x to the left.
+    """How array axes `(k, j, i)` become canonical: z to the head, y to the back, x to the left.
 
     Parameters
     ----------
@@ -39,7 +39,10 @@ class AxisOrder:
             key=lambda axes: sum(abs(cosines[row, axis]) for row, axis in enumerate(axes)),
         )
         flipped = tuple(bool(cosines[row, axis] < 0) for row, axis in enumerate(order))
-        return cls(source_axis=order, flipped=(flipped[0], flipped[1], flipped[2]))
+        return cls(
+            source_axis=(order[0], order[1], order[2]),
+            flipped=(flipped[0], flipped[1], flipped[2]),
+        )
 
     def apply(self, array: NDArray[Scalar]) -> NDArray[Scalar]:
         """View a source array `(D, H, W)` in canonical order."""

@@ -28,7 +28,8 @@ def positions(source: int, target: int, step: float) -> NDArray[np.float64]:
     -------
     `(target,)` float64.
     """
-    return (np.arange(target) - (target - 1) / 2) * step + (source - 1) / 2
+    offsets = np.arange(target, dtype=np.float64) - (target - 1) / 2
+    return offsets * step + (source - 1) / 2
 
 
 def weights(source: int, at: NDArray[np.float64], width: float) -> NDArray[np.float32]:
@@ -69,8 +70,8 @@ def apply_slab_wise(array: NDArray[np.int16], matrices: Sequence[Tensor], slab: 
     along_k, along_j, along_i = matrices
     result = torch.zeros(along_k.shape[0], along_j.shape[0], along_i.shape[0])
     for start in range(0, array.shape[0], slab):
-        block = np.ascontiguousarray(array[start : start + slab])
-        plane = along_j @ torch.from_numpy(block).float() @ along_i.T  # (slab, H', W')
+        block = torch.from_numpy(array[start : start + slab].astype(np.float32))
+        plane = along_j @ block @ along_i.T  # (slab, H', W')
         part = along_k[:, start : start + slab]  # (D', slab)
         rows = part.any(dim=1).nonzero()[:, 0]
         if len(rows):

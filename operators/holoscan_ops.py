@@ -5,8 +5,6 @@ Port names are those of the MONAI Deploy App SDK. A message is about one series 
 and a series that fails ends in its record without stopping the others.
 """
 
-# ruff: noqa: E402  the CUDA runtime must be loaded before holoscan is imported
-
 from __future__ import annotations
 
 import json
@@ -15,18 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from operators.holoscan_runtime import prepare
-
-prepare()
-
-from holoscan.conditions import CountCondition
-from holoscan.core import IOSpec
-from monai.deploy.core import Fragment, Operator, OperatorSpec
-
 from models.bundle import Bundle
 from models.geometry import LabelMap
 from models.segmenter import Segmenter
 from operators import organ_volumes, preview, seg
+from operators.deploy_core import CountCondition, Fragment, IOSpec, Operator, OperatorSpec
 from operators.errors import NothingSelectedError
 from operators.journal import Journal, SeriesRecord
 from operators.loading import scan_folder

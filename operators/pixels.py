@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
@@ -155,4 +157,5 @@ def _decoder(name: str, syntax: UID) -> Decoder:
 
 def _packages(decoder: Decoder) -> str:
     """The packages that pydicom would decode with, were they installed."""
-    return ", or ".join(line.partition("requires ")[2] for line in decoder.missing_dependencies)
+    needed = (line.partition("requires ")[2] for line in decoder.missing_dependencies)
+    return ", or ".join(re.sub(r"^gdcm", "python-gdcm", names) for names in needed)

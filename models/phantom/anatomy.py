@@ -94,7 +94,7 @@ class Anatomy:
             grain=Grain.draw(grain),
         )
 
-    def table_distance(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    def table_depth(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
         """Depth in mm below the surface of the hollow table top, at points in LPS mm."""
         build = self.body.build
         back = 84.0 * build.scale + build.back_fat_mm + 10.0 + self.pose.shift_mm[1]

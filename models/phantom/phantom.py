@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from models.geometry import LabelMap, Volume, VolumeGeometry
 from models.phantom.anatomy import Anatomy
 from models.phantom.contrast import Phase
-from models.phantom.sampling import Painter, PlaneMaker
+from models.phantom.painting import Painter
+from models.phantom.plane import PlaneMaker
 from models.phantom.scanner import Scanner
 
 #: Room in mm around the body on a grid that is chosen for it.

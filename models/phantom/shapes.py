@@ -81,16 +81,22 @@ class Ellipsoid:
 
     def distance(self, x: Array, y: Array, z: Array) -> Array:
         level = np.zeros(np.shape(x), np.float32)
-        slope = np.full(np.shape(x), 1e-12, np.float32)
+        slope: Array = np.full(np.shape(x), 1e-12, np.float32)
         for values, radius in zip(_local(self, x, y, z), self.radii, strict=True):
             squared = (values / np.float32(radius)) ** 2
             power = squared if self.boxiness == 2 else squared * squared
             level += power
             # the derivative of |u|^p, squared: its length scales the level to millimetres
             slope += (power * power / np.maximum(squared, np.float32(1e-9))) / np.float32(radius**2)
-        gauge: Array = np.power(level, np.float32(1.0 / self.boxiness))
-        distance: Array = (gauge - 1) * gauge ** (self.boxiness - 1) / np.sqrt(slope)
-        return distance
+        # the gauge is the p-th root of the level; (gauge - 1) over its slope is the distance
+        gauge: Array = np.sqrt(level)
+        scale = gauge
+        if self.boxiness == 4:
+            gauge = np.sqrt(gauge)
+            scale = gauge * gauge * gauge
+        beyond: Array = gauge - 1
+        beyond *= scale / np.sqrt(slope)
+        return beyond
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,15 +136,14 @@ class Capsule:
         return low, np.maximum(a + self.start_radius, b + self.end_radius)
 
     def distance(self, x: Array, y: Array, z: Array) -> Array:
-        a, along = np.asarray(self.start), np.subtract(self.end, self.start)
-        length = max(float(along @ along), 1e-6)
-        dx, dy, dz = (v - np.float32(c) for v, c in zip((x, y, z), a, strict=True))
-        ax, ay, az = (np.float32(c) for c in along)
-        t = np.clip((dx * ax + dy * ay + dz * az) / np.float32(length), 0, 1)
-        apart = np.sqrt((dx - t * ax) ** 2 + (dy - t * ay) ** 2 + (dz - t * az) ** 2)
-        distance: Array = apart - (
-            self.start_radius + t * np.float32(self.end_radius - self.start_radius)
-        )
+        dx, dy, dz = x - self.start[0], y - self.start[1], z - self.start[2]
+        ax, ay, az = (end - start for start, end in zip(self.start, self.end, strict=True))
+        per_length = 1.0 / max(ax * ax + ay * ay + az * az, 1e-6)
+        t = (dx * (ax * per_length)) + dy * (ay * per_length) + dz * (az * per_length)
+        t = np.minimum(np.maximum(t, 0), 1)
+        dx, dy, dz = dx - t * ax, dy - t * ay, dz - t * az
+        apart = np.sqrt(dx * dx + dy * dy + dz * dz) - self.start_radius
+        distance: Array = apart - t * (self.end_radius - self.start_radius)
         return distance
 
 

@@ -102,8 +102,8 @@ def read_nifti(path: Path) -> tuple[NDArray[np.generic], VolumeGeometry]:
     except ImportError as exc:
         raise TrainingError("reading NIfTI needs nibabel: pip install 'viscera[train]'") from exc
     image = nibabel.load(path)
-    if len(image.shape) != 3:
-        raise TrainingError(f"{path}: expected three dimensions, found shape {image.shape}")
+    if not isinstance(image, nibabel.Nifti1Image) or len(image.shape) != 3:
+        raise TrainingError(f"{path}: expected a NIfTI image of three dimensions")
     array = np.asarray(image.dataobj).transpose(2, 1, 0)  # (i, j, k) -> (k, j, i)
     affine = np.diag((-1.0, -1.0, 1.0, 1.0)) @ np.asarray(image.affine, np.float64)
     depth, height, width = array.shape

@@ -27,12 +27,13 @@ def read_sources(
     Parameters
     ----------
     sources
-        Either `{"pairs": folder, "exclude": [...], "labels": {...}, "status": {...},
-        "unlabelled_when": {...}, "patient_pattern": regex}` for pairs `<name>_ct.nii.gz`, `<name>_label.nii.gz` and,
-        where there is one, `<name>_status.json`; or
-        `{"image": path, "label": path, "name": ..., "labels": {...}}` for one case, whose image
-        is NIfTI or a folder of DICOM. `labels` gives the value of each organ in the file; organs
-        that it does not name are unlabelled.
+        Each a folder of pairs `<name>_ct.nii.gz`, `<name>_label.nii.gz` and, where there is one,
+        `<name>_status.json`:
+        `{"pairs": folder, "exclude": [...], "patient_pattern": regex, "labels": {...},
+        "status": {...}, "unlabelled_when": {...}}`;
+        or one case, whose image is NIfTI or a folder of DICOM:
+        `{"image": path, "label": path, "name": ..., "labels": {...}}`.
+        `labels` gives the value of each organ in the file; organs it does not name are unlabelled.
     root
         Folder that the paths start from.
     numbers

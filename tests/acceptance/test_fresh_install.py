@@ -24,7 +24,7 @@ NEEDS_COMMAND = pytest.mark.skipif(
 #: What the starter model finds at the least.
 ORGANS = {"Liver", "Spleen", "Left kidney", "Right kidney", "Stomach"}
 #: Documented in the README: the input holds nothing usable.
-EXIT_NOTHING_USABLE = 3
+EXIT_UNREADABLE_INPUT = 10
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,6 @@ def test_an_empty_folder_ends_with_its_own_exit_code(
     empty, out = tmp_path / "in", tmp_path / "out"
     empty.mkdir()
     result = installed.viscera("segment", str(empty), "-o", str(out))
-    assert result.returncode == EXIT_NOTHING_USABLE
-    assert json.loads((out / "report.json").read_text("utf-8"))["status"] != "ok"
+    assert result.returncode == EXIT_UNREADABLE_INPUT
+    assert json.loads((out / "report.json").read_text("utf-8"))["status"] == "unreadable_input"
     assert list(out.rglob("*.dcm")) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ OBLIQUE = turned(12.0, -9.0, 20.0) * (1.0, 1.0, -1.0)
 
 @lru_cache(maxsize=8)
 def coarse_case(seed: int, phase: Phase | None = None) -> Phantom:
-    return phantom_case(seed, 4.0, phase)
+    return phantom_case(seed, 6.0, phase)
 
 
 def median_hu(phantom: Phantom, number: int) -> float:
@@ -40,18 +41,18 @@ def centroid(phantom: Phantom, number: int) -> np.ndarray:
 
 
 def test_same_seed_gives_the_same_voxels() -> None:
-    first, second = phantom_case(11, 8.0), phantom_case(11, 8.0)
+    first, second = phantom_case(11, 12.0), phantom_case(11, 12.0)
     assert first.phase == second.phase
     np.testing.assert_array_equal(first.volume.hu, second.volume.hu)
     np.testing.assert_array_equal(first.label_map.labels, second.label_map.labels)
 
 
 def test_seeds_give_different_people() -> None:
-    liver_ml = {round(volume_ml(coarse_case(seed), LIVER)) for seed in (1, 2, 3)}
-    assert len(liver_ml) == 3
+    liver_ml = {round(volume_ml(coarse_case(seed), LIVER)) for seed in (1, 2)}
+    assert len(liver_ml) == 2
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_organs_lie_on_the_side_where_people_have_them(seed: int) -> None:
     case = coarse_case(seed)
     at = {n: centroid(case, n) for n in (SPLEEN, LEFT_KIDNEY, LIVER, STOMACH, RIGHT_KIDNEY)}
@@ -63,7 +64,7 @@ def test_organs_lie_on_the_side_where_people_have_them(seed: int) -> None:
         assert at[kidney][2] < at[LIVER][2]  # the head is +z
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_organs_have_adult_volumes(seed: int) -> None:
     case = coarse_case(seed)
     assert 700 < volume_ml(case, LIVER) < 2300
@@ -75,8 +76,10 @@ def test_organs_have_adult_volumes(seed: int) -> None:
 
 
 def test_anatomy_stays_put_on_an_oblique_descending_anisotropic_grid() -> None:
-    axial = make_phantom(5, (4.0, 2.0, 3.0), circular_view=False)
-    oblique = make_phantom(5, (2.5, 3.0, 2.0), direction_lps=OBLIQUE, circular_view=False)
+    axial = make_phantom(5, (2.5, 4.0, 3.0), circular_view=False)
+    oblique = make_phantom(
+        5, (2.4, 3.0, 4.0), (102, 90, 80), direction_lps=OBLIQUE, circular_view=False
+    )
     assert np.linalg.det(oblique.volume.geometry.direction_lps) == pytest.approx(-1.0)
     for number in (SPLEEN, PANCREAS, LEFT_KIDNEY, LIVER, STOMACH, RIGHT_KIDNEY):
         apart = np.linalg.norm(centroid(axial, number) - centroid(oblique, number))
@@ -87,8 +90,9 @@ def test_anatomy_stays_put_on_an_oblique_descending_anisotropic_grid() -> None:
 
 def test_a_small_grid_is_a_cut_out_of_a_large_one() -> None:
     spacing = (6.0, 3.0, 3.0)
-    whole = make_phantom(4, spacing, circular_view=False)
-    start = (20, 30, 25)
+    origin = (-160.0, -140.0, -40.0)
+    whole = make_phantom(4, spacing, (8, 100, 110), origin_lps=origin, circular_view=False)
+    start = (4, 30, 25)
     part = make_phantom(
         4,
         spacing,
@@ -129,15 +133,15 @@ def test_the_phase_changes_hu_but_not_anatomy() -> None:
 
 
 def test_there_are_air_lung_fat_and_bone() -> None:
-    hu = coarse_case(1).volume.hu
+    hu = coarse_case(2, "none").volume.hu
     assert (hu < -950).mean() > 0.1
     assert ((hu > -900) & (hu < -780)).mean() > 0.02
     assert ((hu > -130) & (hu < -75)).mean() > 0.08
-    assert 0.001 < (hu > 300).mean() < 0.05
+    assert 0.002 < (hu > 200).mean() < 0.05
 
 
 def test_solid_organs_hold_no_air() -> None:
-    case = coarse_case(3)
+    case = coarse_case(1)
     for number in (SPLEEN, LEFT_KIDNEY, LIVER, RIGHT_KIDNEY):
         values = case.volume.hu[case.label_map.labels == number]
         assert (values < -250).mean() < 0.01
@@ -224,6 +228,6 @@ def test_a_tube_passes_through_its_points() -> None:
     parts = tube(points, (3.0, 5.0, 2.0), 4.0)
     assert parts[0].start == (0, 0, 0)
     assert parts[-1].end == pytest.approx((15, 40, 10))
-    gaps = [np.subtract(b.start, a.end) for a, b in zip(parts, parts[1:], strict=False)]
+    gaps = [np.subtract(b.start, a.end) for a, b in pairwise(parts)]
     assert np.abs(gaps).max() == 0
     assert max(np.linalg.norm(np.subtract(p.end, p.start)) for p in parts) < 7

@@ -29,7 +29,7 @@ def test_holoscan_is_imported_without_a_warning_and_with_its_recommended_stack()
 
 
 def test_a_stack_that_may_not_grow_is_kept_in_silence() -> None:
-    result = import_under("ulimit -Hs 8192 -Ss 8192")
+    result = import_under("ulimit -s 8192")
     assert (result.returncode, result.stdout, result.stderr) == (0, "8\n", "")
 
 

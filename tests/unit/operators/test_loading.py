@@ -146,8 +146,7 @@ def test_truncated_pixel_data_shows_without_reading_it(tmp_path, syntax):
     path = write_image(tmp_path / "bad.dcm", 2, syntax=syntax)
     path.write_bytes(path.read_bytes()[:-10])
     assert reasons(tmp_path)["bad.dcm"] == (
-        "pixel data is cut short: 96 bytes expected, 86 found; "
-        "instance 1.2.3.1.2 of series 1.2.3.1"
+        "pixel data is cut short: 96 bytes expected, 86 found; instance 1.2.3.1.2 of series 1.2.3.1"
     )
 
 
@@ -157,7 +156,7 @@ def test_a_header_cut_anywhere_never_passes_for_an_image(tmp_path):
     rows = whole.index(b"\x28\x00\x10\x00US")  # once Rows is there it must be followed by pixels
     for end in range(rows + 10, len(whole)):
         (tmp_path / "cut.dcm").write_bytes(whole[:end])
-        with pytest.raises(NothingUsableError, match="cut short|no pixel data|broken"):
+        with pytest.raises(NothingUsableError, match=r"cut short|no pixel data|broken"):
             read_file(tmp_path / "cut.dcm")
     for end in range(1, rows):
         (tmp_path / "cut.dcm").write_bytes(whole[:end])
@@ -179,9 +178,9 @@ def test_equal_copies_collapse_to_the_first_by_path(tmp_path):
     shutil.copy(tmp_path / "b.dcm", tmp_path / "a.dcm")
     scan = scan_folder(tmp_path)
     assert [i.path.name for i in scan.studies[0].series[0].instances] == ["a.dcm"]
-    assert {f.path.name: f.reason for f in scan.skipped} == {
-        name: f"same instance as: {tmp_path / 'a.dcm'}" for name in ("b.dcm", "c.dcm")
-    }
+    assert {f.path.name: f.reason for f in scan.skipped} == dict.fromkeys(
+        ("b.dcm", "c.dcm"), f"same instance as: {tmp_path / 'a.dcm'}"
+    )
 
 
 def test_of_differing_copies_the_content_decides_not_the_name(tmp_path):

@@ -194,7 +194,9 @@ def test_reasons_show_no_names_dates_or_free_text():
         PatientName="Doe^Jane", StudyDate="20200101", SeriesDescription="Jane", PatientWeight="70"
     )
     for keyword in ("PatientName", "StudyDate", "SeriesDescription", "PatientWeight"):
-        assert reason(header, **{keyword: "x"}) == f'{keyword} does not match, the rules ask for "x"'
+        assert (
+            reason(header, **{keyword: "x"}) == f'{keyword} does not match, the rules ask for "x"'
+        )
 
 
 def test_attributes_can_be_named_by_tag():

@@ -150,7 +150,7 @@ def test_other_objects_within_a_series_are_left_out_of_it():
 
 def test_nothing_selected_carries_every_reason():
     study = study_of(series_of("1.1", 3, Modality="PT"), series_of("1.2", 1, RTStructureSetStorage))
-    with pytest.raises(NothingSelectedError, match='1.1: Modality is PT, the rules ask') as caught:
+    with pytest.raises(NothingSelectedError, match=r"1\.1: Modality is PT, the rules") as caught:
         select_series([study], ANY_CT)
     assert reasons(caught.value) == {
         "1.1": 'Modality is PT, the rules ask for ".*CT.*"',

@@ -129,9 +129,7 @@ def test_each_slice_is_rescaled_by_itself_and_put_in_its_place(tmp_path):
     built = build_volume(write_series(tmp_path / "s", headers, pixels))
     assert built.volume.hu.dtype == np.int16
     for k in range(DEPTH):
-        np.testing.assert_array_equal(
-            built.volume.hu[k], np.rint(pixels[k] * (1 + k / 4) - 10 * k)
-        )
+        np.testing.assert_array_equal(built.volume.hu[k], np.rint(pixels[k] * (1 + k / 4) - 10 * k))
         assert built.instances[k].SOPInstanceUID == headers[k].SOPInstanceUID
 
 
@@ -204,7 +202,7 @@ def test_gantry_tilt_is_refused_with_its_angle(degrees):
     tilted = rotation(degrees, 0)
     headers = headers_of(tilted)
     for k, header in enumerate(headers):  # the table moves along z, not along the normal
-        header.ImagePositionPatient = list(ORIGIN + [0, 0, k * STEP_MM])
+        header.ImagePositionPatient = list(ORIGIN + np.array([0, 0, k * STEP_MM]))
     with pytest.raises(VolumeError, match=rf"leans by {abs(degrees):.2f} degrees"):
         stack_slices(series_of(headers))
 
@@ -258,12 +256,18 @@ def alter_all(**elements: object) -> Callable[[list[Dataset]], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (alter(Rows=6), r"one size .*5\\4 in 6 images and others, such as 6\\4, in 1 images: <uid>"),
+        (
+            alter(Rows=6),
+            r"one size .*5\\4 in 6 images and others, such as 6\\4, in 1 images: <uid>",
+        ),
         (alter(Columns=None), "expected Columns .* found none in 1 images: <uid>"),
         (alter(PixelSpacing=[0.75, 1.26]), r"one PixelSpacing, found 0\.75\\1\.25 in 6 .*1\.26"),
         (alter(PixelSpacing=None), "expected PixelSpacing .* found none in 1 images: <uid>"),
         (alter(ImageOrientationPatient=[0, 1, 0, 0, 0, -1]), "one ImageOrientationPatient.*<uid>"),
-        (alter(ImageOrientationPatient=[1, 0, 0, 0, 1]), "ImageOrientationPatient .6 values.*<uid>"),
+        (
+            alter(ImageOrientationPatient=[1, 0, 0, 0, 1]),
+            "ImageOrientationPatient .6 values.*<uid>",
+        ),
         (alter(ImagePositionPatient=None), "expected ImagePositionPatient .3 values.*<uid>"),
         (alter(FrameOfReferenceUID="1.8"), "one FrameOfReferenceUID, found 2: 1.9 in 6 images"),
         (alter(FrameOfReferenceUID=None), "one FrameOfReferenceUID, found 2"),

@@ -1,0 +1,174 @@
+"""The command line: `viscera segment|demo|train|evaluate`, and the start of a MAP."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from app.outcomes import EXPECTED_ERRORS, INTERNAL_ERROR, outcome_of
+from app.packages import check_packages
+from app.progress import make_progress
+from app.report import Report, product_version
+from app.runner import Runner, RunSettings
+from app.summary import summarise
+from operators.holoscan_runtime import prepare
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `viscera`; returns its exit code."""
+    parsed = _parser().parse_args(arguments)
+    return _guarded(parsed.command, parsed)
+
+
+def main_map(arguments: Sequence[str] | None = None) -> int:
+    """Run `python -m app`, as App SDK applications are started; flags beat the environment."""
+    parser = argparse.ArgumentParser(
+        prog="python -m app", description="Segment a folder of DICOM CT."
+    )
+    env = os.environ
+    parser.add_argument("-i", "--input", type=Path, default=_path(env, "HOLOSCAN_INPUT_PATH"))
+    parser.add_argument("-o", "--output", type=Path, default=_path(env, "HOLOSCAN_OUTPUT_PATH"))
+    parser.add_argument(
+        "-m", "--models", "--model_path", type=Path, default=_path(env, "HOLOSCAN_MODEL_PATH")
+    )
+    parser.add_argument("-w", "--workdir", type=Path, default=_path(env, "HOLOSCAN_WORKDIR"))
+    parser.add_argument("-l", "--log-level", default="INFO", type=str.upper, choices=_LEVELS)
+    _run_options(parser)
+    parsed = parser.parse_args(arguments)
+    if parsed.input is None or parsed.output is None:
+        parser.error("expected -i and -o, or HOLOSCAN_INPUT_PATH and HOLOSCAN_OUTPUT_PATH")
+    if parsed.workdir is not None:  # relative paths of the caller mean the work folder in a MAP
+        parsed.input, parsed.output = (parsed.workdir / p for p in (parsed.input, parsed.output))
+    parsed.folder = parsed.input
+    return _guarded(_segment, parsed)
+
+
+_LEVELS = ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL")
+
+
+def _path(env: os._Environ[str], name: str) -> Path | None:
+    return Path(env[name]) if env.get(name) else None
+
+
+def _guarded(command: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -> int:
+    """Run a command; whatever ends it becomes a sentence and an exit code."""
+    named = getattr(parsed, "log_level", "INFO" if parsed.verbose else "ERROR")
+    logging.basicConfig(
+        level=logging.getLevelName(named), format="%(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        check_packages()
+        prepare()  # before anything imports MONAI, which imports Holoscan
+        return command(parsed)
+    except EXPECTED_ERRORS as exc:
+        outcome = outcome_of(exc)
+        print(f"viscera: {exc or outcome.status}", file=sys.stderr)
+        return outcome.exit_code
+    except Exception:
+        traceback.print_exc()
+        print("viscera: this is a defect of the program; please report it", file=sys.stderr)
+        return INTERNAL_ERROR.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="viscera",
+        description="Segment abdominal organs in CT. Not for clinical use.",
+    )
+    parser.add_argument("--version", action="version", version=f"viscera {product_version()}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    segment = commands.add_parser("segment", help="segment the CT in a folder of DICOM")
+    segment.add_argument("folder", type=Path, metavar="FOLDER")
+    segment.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
+    segment.add_argument("-m", "--models", type=Path, help="folder of bundles, or one bundle")
+    _run_options(segment)
+    segment.set_defaults(command=_segment)
+
+    demo = commands.add_parser("demo", help="segment a generated patient and compare with truth")
+    demo.add_argument("-o", "--output", type=Path, default=Path("out"), metavar="OUT")
+    demo.add_argument("-m", "--models", type=Path, help="folder of bundles, or one bundle")
+    demo.add_argument("--seed", type=int, default=1, help="which patient (default 1)")
+    _run_options(demo)
+    demo.set_defaults(command=_demo)
+
+    train = commands.add_parser("train", help="train a model")
+    _training_options(train)
+    train.add_argument("--run", type=Path, required=True, help="folder of checkpoints and result")
+    train.add_argument("--minutes", type=float, help="length of the run (default: the model's own)")
+    train.add_argument("--exclude", action="append", default=[], metavar="CASE|PATIENT")
+    train.set_defaults(command=_train)
+
+    evaluate = commands.add_parser("evaluate", help="Dice of a model on labelled cases")
+    _training_options(evaluate)
+    evaluate.add_argument("--only", action="append", default=[], metavar="CASE|PATIENT")
+    evaluate.add_argument("--folds", type=int, help="train and test leaving patients out")
+    evaluate.add_argument("--minutes", type=float, help="length of each fold's run")
+    evaluate.add_argument("--run", type=Path, help="folder of the folds' checkpoints")
+    evaluate.set_defaults(command=_evaluate)
+    return parser
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help="name of the bundle (default: the one there is)")
+    parser.add_argument("--rules", type=Path, help="series selection rules (App SDK's JSON)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:N")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print what is being done")
+
+
+def _training_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help="name of the bundle")
+    parser.add_argument("-m", "--models", type=Path, help="folder of bundles, or one bundle")
+    parser.add_argument("--data", type=Path, required=True, help="root of the training data")
+    parser.add_argument("--config", type=Path, help="instead of the bundle's training.json")
+    parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:N")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print what is being done")
+
+
+def _segment(parsed: argparse.Namespace) -> int:
+    runner = Runner(_settings(parsed))
+    return _finish(runner.run(parsed.folder, parsed.output, make_progress(parsed.quiet)), parsed)
+
+
+def _demo(parsed: argparse.Namespace) -> int:
+    from app.demo import run_demo
+
+    progress = make_progress(parsed.quiet)
+    runner = Runner(_settings(parsed))
+    return _finish(run_demo(runner, parsed.output, parsed.seed, progress), parsed)
+
+
+def _settings(parsed: argparse.Namespace) -> RunSettings:
+    return RunSettings(
+        models=parsed.models, model=parsed.model, rules=parsed.rules, device=parsed.device
+    )
+
+
+def _finish(report: Report, parsed: argparse.Namespace) -> int:
+    """Write the report and say how the run went."""
+    report.write()
+    if not parsed.quiet:
+        print(summarise(report))
+    if report.message:
+        print(f"viscera: {report.message}", file=sys.stderr)
+    return report.outcome.exit_code
+
+
+def _train(parsed: argparse.Namespace) -> int:
+    from app.training import run_training
+
+    return run_training(parsed)
+
+
+def _evaluate(parsed: argparse.Namespace) -> int:
+    from app.training import run_evaluation
+
+    return run_evaluation(parsed)
