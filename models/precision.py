@@ -51,23 +51,21 @@ def choose_runtime(
     """Measure one small window in float32 and bfloat16 and take the faster.
 
     Which one wins depends on the network's layers as much as on the processor, so no table could
-    tell. The window is a quarter of the real one in depth; the ratio carries over.
+    tell. A part of the window is enough: the ratio carries over.
     """
-    depth = max(32, window[0] // 2 // 16 * 16)
-    sample = torch.zeros(1, 1, min(depth, window[0]), window[1], window[2], device=device)
-    if not _takes(network, sample):
-        sample = torch.zeros(1, 1, *window, device=device)
+    sample = torch.zeros(1, 1, *_sample_size(network, window), device=device)
     single_s = _seconds(network, sample, torch.float32)
     half_s = _seconds(network, sample, torch.bfloat16)
     faster = torch.bfloat16 if half_s * WORTHWHILE < single_s else torch.float32
     return Runtime(device=device, dtype=faster)
 
 
-def _takes(network: nn.Module, sample: Tensor) -> bool:
-    """Whether a network may be measured on another size: a ViT is bound to its own."""
-    return not any("position" in name for name, _ in network.named_parameters()) and all(
-        size % 16 == 0 for size in sample.shape[2:]
-    )
+def _sample_size(network: nn.Module, window: tuple[int, int, int]) -> tuple[int, int, int]:
+    """An eighth of the window, or all of it for a transformer, which is bound to one size."""
+    if any("position_embedding" in name for name, _ in network.named_parameters()):
+        return window
+    depth, height, width = (max(min(32, n), n // 2 // 16 * 16) for n in window)
+    return depth, height, width
 
 
 def run_window(network: nn.Module, patches: Tensor, dtype: torch.dtype) -> Tensor:

@@ -59,6 +59,8 @@ def main():
     if options.dev:
         command += ["--group", os.path.join(ROOT, "pyproject.toml") + ":dev"]
     run(python, "-m", "pip", "install", "-q", *command)
+    # Holoscan's wheel links its libraries when Python next starts, which must be able to write here
+    run(python, "-c", "")
     with open(stamp, "w") as file:
         file.write("\n".join(wanted))
 
