@@ -18,48 +18,19 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as DicomCode
 from pydicom.uid import ExplicitVRLittleEndian
-from pydicom.valuerep import DT, DSfloat
+from pydicom.valuerep import DT
 
-from models.geometry import LabelMap, VolumeGeometry
+from models.geometry import LabelMap
 from models.segments import Code, Segment
 from operators.colours import cielab_from_rgb
 from operators.errors import NoOrganError, OutputError
 from operators.outputs import atomic_write
-from operators.series import Instance, SeriesVolume
+from operators.series import SeriesVolume
+from operators.source_slices import instances_by_slice, source_templates
 from operators.uids import derived_uid
 
 #: SeriesDescription of every result (LO, at most 64 characters).
 SERIES_DESCRIPTION = "Abdominal organs (AI), research use only, not for clinical use"
-
-#: Below this difference, coordinates are written as the source states them.
-_SAME_POSITION_MM = 1e-3
-_SAME_DIRECTION = 1e-4
-
-_TYPE_2 = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-)
-#: What highdicom copies to the segmentation from the images, besides patient and geometry.
-_COPIED = (
-    "Manufacturer",
-    "ManufacturerModelName",
-    "SoftwareVersions",
-    "DeviceSerialNumber",
-    "InstitutionName",
-    "InstitutionalDepartmentName",
-    "StationName",
-    "PositionReferenceIndicator",
-    "LossyImageCompression",
-    "LossyImageCompressionRatio",
-    "LossyImageCompressionMethod",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +140,7 @@ def build_seg(
             f"expected at least one organ in the series {source.series.SeriesInstanceUID}, "
             "found none: there is nothing to write as a segmentation"
         )
-    slices = _instances_by_slice(source)
+    slices = instances_by_slice(source)
     header = slices[0].header
     identity = (
         source.series.SeriesInstanceUID,
@@ -181,7 +152,7 @@ def build_seg(
     series_uid = derived_uid("series", *identity)
     moment = _moment(header, created)
     seg = highdicom.seg.Segmentation(
-        source_images=_templates(slices, source.volume.geometry),
+        source_images=source_templates(slices, source.volume.geometry),
         pixel_array=_renumbered(label_map.labels, found),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
@@ -256,80 +227,6 @@ def _renumbered(labels: NDArray[np.uint8], found: Sequence[Segment]) -> NDArray[
     table = np.zeros(256, np.uint8)
     table[numbers] = contiguous
     return table[labels]
-
-
-def _instances_by_slice(source: SeriesVolume) -> list[Instance]:
-    """The instance of each slice, found by position, whatever order they come in."""
-    geometry = source.volume.geometry
-    slices: dict[int, Instance] = {}
-    for instance in source.instances:
-        index = geometry.to_index(np.array(instance.header.ImagePositionPatient, np.float64))
-        k = round(float(index[0]))
-        if np.abs(index - (k, 0, 0)).max() >= 0.5 or k in slices:
-            raise OutputError(
-                "expected one instance at each slice of the volume, found "
-                f"{instance.SOPInstanceUID} at the index {index.round(3)} (k, j, i)"
-            )
-        slices[k] = instance
-    if slices.keys() != set(range(geometry.shape[0])):
-        raise OutputError(
-            f"expected {geometry.shape[0]} instances, one per slice of the volume, "
-            f"found {len(slices)}"
-        )
-    return [slices[k] for k in range(geometry.shape[0])]
-
-
-def _templates(slices: Sequence[Instance], geometry: VolumeGeometry) -> list[Dataset]:
-    """One clean header per slice for highdicom, which copies geometry and references from it.
-
-    Real headers state things that highdicom refuses or copies with their faults (no PatientID, a
-    negative SpacingBetweenSlices, numbers of 18 digits), so it never sees them.
-    """
-    first = slices[0].header
-    shared = Dataset()
-    for keyword in _TYPE_2:
-        setattr(shared, keyword, None)
-    for keyword in _COPIED:
-        if first.get(keyword):
-            setattr(shared, keyword, first[keyword].value)
-    shared.Modality = "CT"
-    shared.StudyInstanceUID = first.StudyInstanceUID
-    shared.SeriesInstanceUID = first.SeriesInstanceUID
-    # type 1, yet real series lack it: then every result of a series gets the same one
-    shared.FrameOfReferenceUID = first.get("FrameOfReferenceUID") or derived_uid(
-        "frame of reference", first.SeriesInstanceUID
-    )
-    _, shared.Rows, shared.Columns = geometry.shape
-    k_mm, j_mm, i_mm = geometry.spacing_mm
-    shared.PixelSpacing = _decimal((j_mm, i_mm), first.PixelSpacing, _SAME_POSITION_MM)
-    shared.SliceThickness = _decimal((float(first.get("SliceThickness") or 0) or k_mm,))[0]
-    shared.SpacingBetweenSlices = _decimal((k_mm,))[0]
-    shared.ImageOrientationPatient = _decimal(
-        geometry.direction_lps[:, :2].T.ravel(), first.ImageOrientationPatient, _SAME_DIRECTION
-    )
-    templates = []
-    for k, instance in enumerate(slices):
-        template = Dataset()
-        template.update(shared)
-        template.SOPClassUID = instance.header.SOPClassUID
-        template.SOPInstanceUID = instance.SOPInstanceUID
-        template.ImagePositionPatient = _decimal(
-            geometry.to_lps((k, 0, 0)), instance.header.ImagePositionPatient, _SAME_POSITION_MM
-        )
-        templates.append(template)
-    return templates
-
-
-def _decimal(
-    computed: Sequence[float] | NDArray[np.float64],
-    stated: Sequence[float] | None = None,
-    tolerance: float = 0.0,
-) -> list[DSfloat]:
-    """Decimal strings of at most 16 characters; as stated by the source where that agrees."""
-    values = np.asarray(computed, np.float64)
-    if stated is not None and np.allclose(values, np.array(stated, float), rtol=0, atol=tolerance):
-        values = np.array(stated, np.float64)
-    return [DSfloat(float(value), auto_format=True) for value in values]
 
 
 def _code(code: Code) -> DicomCode:

@@ -76,8 +76,8 @@ class Case:
         return cls(
             name=name,
             patient=patient,
-            hu=np.ascontiguousarray(order.apply(volume.hu)),
-            labels=np.ascontiguousarray(table[order.apply(label_map.labels)]),
+            hu=np.array(order.apply(volume.hu), order="C"),  # a copy: a volume's own is read-only
+            labels=table[np.ascontiguousarray(order.apply(label_map.labels))],
             spacing_mm=order.geometry(volume.geometry).spacing_mm,
             unlabelled=frozenset(unlabelled),
         )

@@ -29,8 +29,8 @@ def read_sources(
     sources
         Each a folder of pairs `<name>_ct.nii.gz`, `<name>_label.nii.gz` and, where there is one,
         `<name>_status.json`:
-        `{"pairs": folder, "exclude": [...], "patient_pattern": regex, "labels": {...},
-        "status": {...}, "unlabelled_when": {...}}`;
+        `{"pairs": folder, "include": [...], "exclude": [...], "patient_pattern": regex,
+        "labels": {...}, "status": {...}, "unlabelled_when": {...}}`;
         or one case, whose image is NIfTI or a folder of DICOM:
         `{"image": path, "label": path, "name": ..., "labels": {...}}`.
         `labels` gives the value of each organ in the file; organs it does not name are unlabelled.
@@ -65,7 +65,7 @@ def _read_pairs(source: Mapping[str, Any], folder: Path, numbers: Mapping[str, i
     cases = []
     for image in images:
         name = image.name.removesuffix("_ct.nii.gz")
-        if name in source.get("exclude", ()):
+        if name in source.get("exclude", ()) or name not in source.get("include", (name,)):
             continue
         volume, labels = read_pair(image, folder / f"{name}_label.nii.gz")
         status_file = folder / f"{name}_status.json"

@@ -19,7 +19,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("app", "operators", "models")
 MAX_LINES = 400
 #: Home folders and other places that exist on one machine only.
-PRIVATE_PATH = re.compile(r"(?<![\w.~}-])/(?:home/(?!holoscan)\w|Users/\w|root/|work/|tmp/w/)")
+PRIVATE_PATH = re.compile(
+    r"(?<![\w.~}-])/(?:home/(?!holoscan|viscera)\w|Users/\w|root/|work/|tmp/w/)"
+)
 TEXT_SUFFIXES = {"", ".py", ".md", ".toml", ".json", ".yaml", ".yml", ".csv", ".txt", ".sh"}
 FOLDERS = (*PACKAGES, "benchmarks", "docs", "scripts", "tests", ".ci")
 
