@@ -1,0 +1,1 @@
+"""The graph, its runs and their reports, and the command line."""

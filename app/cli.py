@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pydicom.config
+
 from app.outcomes import EXPECTED_ERRORS, INTERNAL_ERROR, outcome_of
 from app.packages import check_packages
 from app.progress import make_progress
@@ -66,6 +68,8 @@ def _guarded(command: Callable[[argparse.Namespace], int], parsed: argparse.Name
     try:
         check_packages()
         prepare()  # before anything imports MONAI, which imports Holoscan
+        # pydicom's warnings about odd values quote them, and they may be a patient's
+        pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
         return command(parsed)
     except EXPECTED_ERRORS as exc:
         outcome = outcome_of(exc)

@@ -1,4 +1,4 @@
-"""Time and memory of each stage of `viscera segment`, a fresh process per run: stages.py FOLDER..."""
+"""Time and memory of the stages of `viscera segment`, a fresh process a run: stages.py FOLDER..."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Arrays and networks: geometry, bundles, inference and training. No DICOM in here."""

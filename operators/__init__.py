@@ -1,0 +1,1 @@
+"""DICOM to arrays and back: pure functions, and the operators of the graph around them."""

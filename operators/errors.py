@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from operators.loading import SkippedFile
     from operators.selection import Decision
 
 
@@ -23,7 +24,19 @@ class ImagingError(Exception):
 
 
 class NothingUsableError(ImagingError):
-    """The input holds no readable DICOM image."""
+    """The input holds no readable DICOM image.
+
+    Parameters
+    ----------
+    message
+        What was looked for and found.
+    skipped
+        Every file that was left out, with its reason.
+    """
+
+    def __init__(self, message: str, skipped: tuple[SkippedFile, ...] = ()) -> None:
+        super().__init__(message)
+        self.skipped = skipped
 
 
 class RulesError(ImagingError):

@@ -18,7 +18,7 @@ from models.geometry import LabelMap
 from models.segmenter import Segmenter
 from operators import organ_volumes, preview, seg
 from operators.deploy_core import CountCondition, Fragment, IOSpec, Operator, OperatorSpec
-from operators.errors import NothingSelectedError
+from operators.errors import NothingSelectedError, NothingUsableError
 from operators.journal import Journal, SeriesRecord
 from operators.loading import scan_folder
 from operators.outputs import make_folder
@@ -65,7 +65,11 @@ class DICOMStudyLoaderOperator(Operator):
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         with self.journal.run_stage("load"):
-            scan = scan_folder(self.folder)
+            try:
+                scan = scan_folder(self.folder)
+            except NothingUsableError as exc:
+                self.journal.skipped = exc.skipped
+                raise
             self.journal.skipped = scan.skipped
         op_output.emit(scan.studies, "dicom_study_list")
 

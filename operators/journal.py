@@ -110,7 +110,7 @@ class Journal:
                 yield record
                 self.announce(name, 1.0)
         except (ImagingError, ModelError) as exc:
-            log.error("series %s, %s: %s", SeriesInstanceUID, name, exc)
+            log.warning("series %s, %s: %s", SeriesInstanceUID, name, exc)
             record.error = record.error or exc
 
 

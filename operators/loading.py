@@ -117,7 +117,7 @@ def scan_folder(folder: Path) -> Scan:
             found.setdefault(instance.SOPInstanceUID, []).append(instance)
     kept = [_keep_one(copies, skipped) for copies in found.values()]
     if not kept:
-        raise NothingUsableError(_nothing_usable(folder, skipped))
+        raise NothingUsableError(_nothing_usable(folder, skipped), tuple(skipped))
     return Scan(_grouped(kept), tuple(sorted(skipped, key=lambda file: str(file.path))))
 
 
