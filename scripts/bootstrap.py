@@ -58,6 +58,8 @@ def main():
     command = [ROOT] if options.wheel else ["-e", ROOT]
     if options.dev:
         command += ["--group", os.path.join(ROOT, "pyproject.toml") + ":dev"]
+    # setuptools warns of every installation in place, at length
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:Editable installation")
     run(python, "-m", "pip", "install", "-q", *command)
     # Holoscan's wheel links its libraries when Python next starts, which must be able to write here
     run(python, "-c", "")

@@ -46,7 +46,7 @@ def test_a_shape_that_is_no_volume_is_refused(shape: tuple[int, int, int]) -> No
         (affine(a11=0.0), "positive spacings"),
         (affine(a01=0.1), "shear of 5.7"),
         (affine(a12=2e-4), "shear"),
-        (affine(a00=0.0, a01=1.0), "shear"),
+        (affine(a00=0.0, a11=0.0, a01=1.0, a02=0.0), "positive spacings"),
     ],
 )
 def test_an_affine_that_is_no_grid_in_the_patient_is_refused(

@@ -1,0 +1,260 @@
+"""Model folders: what is read, what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydicom.sr.codedict import codes
+from safetensors.torch import load_file, save_file
+
+from models.bundle import DEFAULT_MODEL, SHIPPED, Bundle, find_bundle, is_bundle, sha256_of
+from models.errors import BundleError
+from models.networks.vnet import VNet
+
+#: Larger weights would not fit the package.
+LARGEST_WEIGHTS = 25_000_000
+SHIPPED_FOLDERS = sorted(path.parent.parent for path in SHIPPED.glob("*/configs/metadata.json"))
+Entries = dict[str, Any]
+
+
+def edit(bundle: Bundle, file: str, change: Callable[[Entries], object]) -> None:
+    """Change one configuration file of a bundle in place."""
+    path = bundle.folder / "configs" / file
+    content = json.loads(path.read_text("utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_a_bundle_reads_as_it_was_written(tiny_bundle: Bundle) -> None:
+    bundle = Bundle.read(tiny_bundle.folder)
+    assert (bundle.name, bundle.version) == ("tiny", "0.0.1")
+    assert bundle.class_of == {"liver": 1, "kidney_left": 2, "kidney_right": 3}
+    assert [segment.label for segment in bundle.segments] == ["Liver", "Left kidney", "Right kidney"]
+    assert bundle.preprocessing.spacing_mm == 3.0
+    assert bundle.sliding_window.size == (32, 32, 32)
+    assert bundle.sha256 == sha256_of(bundle.weights)
+
+
+def test_the_loaded_network_has_the_stored_weights_and_only_infers(tiny_bundle: Bundle) -> None:
+    network = tiny_bundle.load_network()
+    assert isinstance(network, VNet)
+    assert not network.training
+    stored = load_file(tiny_bundle.weights)
+    assert stored.keys() == network.state_dict().keys()
+    for name, value in network.state_dict().items():
+        assert value.dtype == torch.float32
+        assert not value.requires_grad
+        torch.testing.assert_close(value, stored[name].float(), rtol=0, atol=0)
+
+
+def test_weights_are_stored_in_half_precision(tiny_bundle: Bundle) -> None:
+    state = tiny_bundle.build_network().state_dict()
+    saved = tiny_bundle.save_weights(state, {"data_source": "none"})
+    stored = load_file(saved.weights)
+    assert {value.dtype for value in stored.values()} == {torch.float16}
+    for name, value in state.items():
+        torch.testing.assert_close(stored[name], value.half(), rtol=0, atol=0)
+    assert saved.metadata["data_source"] == "none"
+    assert saved.sha256 == sha256_of(saved.weights) != tiny_bundle.sha256
+    assert not list(saved.folder.rglob("*.partial"))
+
+
+def test_the_same_weights_give_the_same_file(tiny_bundle: Bundle) -> None:
+    state = tiny_bundle.build_network().state_dict()
+    first = tiny_bundle.save_weights(state, {}).weights.read_bytes()
+    assert tiny_bundle.save_weights(state, {}).weights.read_bytes() == first
+
+
+def test_altered_weights_are_refused(tiny_bundle: Bundle) -> None:
+    content = bytearray(tiny_bundle.weights.read_bytes())
+    content[-1] ^= 1  # one bit
+    tiny_bundle.weights.write_bytes(content)
+    with pytest.raises(BundleError, match=f"expected sha256 {tiny_bundle.sha256}, found"):
+        tiny_bundle.load_network()
+
+
+def test_weights_that_the_metadata_does_not_name_are_refused(tiny_bundle: Bundle) -> None:
+    edit(tiny_bundle, "metadata.json", lambda entries: entries.pop("weights_sha256"))
+    with pytest.raises(BundleError, match="expected sha256 none"):
+        Bundle.read(tiny_bundle.folder).load_network()
+
+
+def test_missing_weights_are_named(tiny_bundle: Bundle) -> None:
+    tiny_bundle.weights.unlink()
+    with pytest.raises(BundleError, match=re.escape("no weights in models/model.safetensors")):
+        Bundle.read(tiny_bundle.folder).load_network()
+
+
+def test_weights_of_another_network_are_refused(tiny_bundle: Bundle) -> None:
+    other = VNet(out_channels=4, width=3, kernel_size=3)
+    save_file({name: value.half() for name, value in other.state_dict().items()}, tiny_bundle.weights)
+    found = sha256_of(tiny_bundle.weights)
+    edit(tiny_bundle, "metadata.json", lambda entries: entries.update(weights_sha256=found))
+    with pytest.raises(BundleError, match="of another network"):
+        Bundle.read(tiny_bundle.folder).load_network()
+
+
+@pytest.mark.parametrize("file", ["metadata.json", "inference.json", "labels.json"])
+@pytest.mark.parametrize("text", [None, "", "{", "[1, 2]", '"text"', "\xff"])
+def test_a_file_that_is_missing_or_not_an_object_is_refused(
+    tiny_bundle: Bundle, file: str, text: str | None
+) -> None:
+    path = tiny_bundle.folder / "configs" / file
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text, encoding="latin-1")
+    with pytest.raises(BundleError, match=file):
+        Bundle.read(tiny_bundle.folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("inference.json", lambda e: e.pop("preprocessing")),
+        ("inference.json", lambda e: e.pop("sliding_window")),
+        ("inference.json", lambda e: e.pop("network_def")),
+        ("inference.json", lambda e: e.update(network_def="models.networks.vnet.VNet")),
+        ("inference.json", lambda e: e["network_def"].update(out_channels=5)),
+        ("inference.json", lambda e: e["network_def"].pop("out_channels")),
+        ("inference.json", lambda e: e["preprocessing"].update(spacing_mm="three")),
+        ("inference.json", lambda e: e["preprocessing"].update(spacing_mm=0)),
+        ("inference.json", lambda e: e["preprocessing"].update(spacing_mm=-3)),
+        ("inference.json", lambda e: e["preprocessing"].update(low_hu=400)),
+        ("inference.json", lambda e: e["sliding_window"].update(size=[32, 32])),
+        ("inference.json", lambda e: e["sliding_window"].update(size=32)),
+        ("inference.json", lambda e: e["sliding_window"].update(overlap=1)),
+        ("labels.json", lambda e: e.pop("segments")),
+        ("labels.json", lambda e: e.update(segments=[])),
+        ("labels.json", lambda e: e.update(segments=["liver"])),
+        ("labels.json", lambda e: e["segments"].pop()),
+        ("labels.json", lambda e: e["segments"][0].pop("class")),
+        ("labels.json", lambda e: e["segments"][0].update({"class": 2})),
+        ("labels.json", lambda e: e["segments"][0].update({"class": 0})),
+        ("labels.json", lambda e: e["segments"][0].update(number=2)),
+        ("labels.json", lambda e: e["segments"][0].update(name="kidney_left")),
+        ("labels.json", lambda e: [s.update(number=None) for s in e["segments"]]),
+        ("metadata.json", lambda e: e.pop("version")),
+    ],
+)
+def test_a_folder_that_is_incomplete_or_contradicts_itself_is_refused(
+    tiny_bundle: Bundle, file: str, change: Callable[[Entries], object]
+) -> None:
+    edit(tiny_bundle, file, change)
+    with pytest.raises(BundleError):
+        Bundle.read(tiny_bundle.folder)
+
+
+def test_two_entries_of_one_name_are_refused(tiny_bundle: Bundle) -> None:
+    def repeat(entries: Entries) -> None:
+        entries["segments"].append({**entries["segments"][0], "number": 4})
+
+    edit(tiny_bundle, "labels.json", repeat)
+    with pytest.raises(BundleError):
+        Bundle.read(tiny_bundle.folder)
+
+
+def test_an_unknown_network_is_refused_and_nothing_is_imported(tiny_bundle: Bundle) -> None:
+    target = "antigravity.fly"
+    edit(tiny_bundle, "inference.json", lambda e: e["network_def"].update(_target_=target))
+    with pytest.raises(BundleError, match=target):
+        Bundle.read(tiny_bundle.folder).load_network()
+
+
+def test_classes_map_to_their_segment_numbers(tiny_bundle: Bundle) -> None:
+    def renumber(entries: Entries) -> None:
+        for segment, number in zip(entries["segments"], (40, None, 7), strict=True):
+            segment["number"] = number
+
+    edit(tiny_bundle, "labels.json", renumber)
+    bundle = Bundle.read(tiny_bundle.folder)
+    assert [segment.name for segment in bundle.segments] == ["liver", "kidney_right"]
+    np.testing.assert_array_equal(bundle.label_numbers, [0, 40, 0, 7])  # class 2 is no output
+    assert bundle.label_numbers.dtype == np.uint8
+
+
+def test_a_bundle_is_found_by_name_among_others(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "not a bundle").mkdir()
+    assert find_bundle(None, tmp_path).folder == tiny_bundle.folder  # the only one
+    shutil.copytree(tiny_bundle.folder, tmp_path / "other")
+    assert find_bundle("other", tmp_path).name == "other"
+    assert find_bundle("tiny", tiny_bundle.folder).name == "tiny"
+    assert find_bundle(None, tiny_bundle.folder).name == "tiny"
+    with pytest.raises(BundleError, match=f"'{DEFAULT_MODEL}' in .* found other, tiny"):
+        find_bundle(None, tmp_path)
+    with pytest.raises(BundleError, match="'third' in .* found other, tiny"):
+        find_bundle("third", tmp_path)
+    with pytest.raises(BundleError, match="found none"):
+        find_bundle("other", tiny_bundle.folder)
+    with pytest.raises(BundleError, match="found none"):
+        find_bundle(None, tmp_path / "absent")
+
+
+def test_a_name_cannot_lead_out_of_the_folder(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    root = tmp_path / "inner"
+    shutil.copytree(tiny_bundle.folder, root / "one")
+    with pytest.raises(BundleError):
+        find_bundle("../tiny", root)
+
+
+# --- the models that come with the package
+
+
+def test_the_default_model_comes_with_the_package() -> None:
+    assert find_bundle(None).name == DEFAULT_MODEL
+    assert DEFAULT_MODEL in [folder.name for folder in SHIPPED_FOLDERS]
+
+
+@pytest.mark.parametrize("folder", SHIPPED_FOLDERS, ids=lambda folder: folder.name)
+def test_a_shipped_model_is_whole_and_its_weights_are_the_named_ones(folder: Path) -> None:
+    assert is_bundle(folder)
+    bundle = Bundle.read(folder)
+    network = bundle.build_network()
+    assert sum(p.numel() for p in network.parameters()) * 2 < LARGEST_WEIGHTS
+    assert bundle.weights.is_file() == bool(bundle.sha256)
+    if bundle.weights.is_file():
+        assert bundle.weights.stat().st_size < LARGEST_WEIGHTS
+        bundle.load_network()
+
+
+@pytest.mark.parametrize("folder", SHIPPED_FOLDERS, ids=lambda folder: folder.name)
+def test_a_shipped_models_metadata_names_the_same_classes(folder: Path) -> None:
+    bundle = Bundle.read(folder)
+    output = bundle.metadata["network_data_format"]["outputs"]["pred"]
+    named = {int(number): name for number, name in output["channel_def"].items()}
+    assert named == {0: "background", **{n: name for name, n in bundle.class_of.items()}}
+    assert output["num_channels"] == bundle.network_definition["out_channels"]
+    assert bundle.version in bundle.metadata["changelog"]
+
+
+@pytest.mark.parametrize("folder", SHIPPED_FOLDERS, ids=lambda folder: folder.name)
+def test_a_shipped_models_codes_are_snomeds(folder: Path) -> None:
+    for segment in Bundle.read(folder).segments:
+        organ, _, side = segment.name.partition("_")
+        expected = getattr(codes.SCT, organ.capitalize())
+        assert (segment.type.value, segment.type.scheme) == (expected.value, "SCT")
+        assert segment.type.meaning == expected.meaning
+        assert (segment.category.value, segment.category.scheme) == ("123037004", "SCT")
+        if segment.modifier is None:
+            assert side == ""
+        else:
+            of_side = getattr(codes.SCT, side.capitalize())
+            assert (segment.modifier.value, segment.modifier.meaning) == (
+                of_side.value,
+                of_side.meaning,
+            )
+
+
+@pytest.mark.parametrize("folder", SHIPPED_FOLDERS, ids=lambda folder: folder.name)
+def test_colours_of_a_shipped_model_can_be_told_apart(folder: Path) -> None:
+    colours = [np.array(segment.rgb, float) for segment in Bundle.read(folder).segments]
+    apart = [np.abs(a - b).max() for n, a in enumerate(colours) for b in colours[:n]]
+    assert min(apart) >= 20
