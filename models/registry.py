@@ -29,7 +29,7 @@ def build_network(definition: Mapping[str, Any]) -> nn.Module:
     """
     arguments = dict(definition)
     target = arguments.pop("_target_", None)
-    if target not in BUILDERS:
+    if not isinstance(target, str) or target not in BUILDERS:
         raise BundleError(f"expected a network of {sorted(BUILDERS)}, found {target!r}")
     try:
         return BUILDERS[target](**arguments)

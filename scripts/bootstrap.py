@@ -15,28 +15,17 @@ and pip's own settings (PIP_INDEX_URL, pip.conf, ...).
 """
 
 import argparse
-import configparser
 import hashlib
-import html
 import os
 import re
 import shutil
-import ssl
 import subprocess
 import sys
-import tempfile
-import urllib.error
-import urllib.parse
-import urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SUPPORTED = ((3, 10), (3, 13))
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-#: The pip to start from where Python has no ensurepip (Debian without python3-venv)
-PIP_WHEEL = "pip-26.3-py3-none-any.whl"
-PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
-#: The oldest pip that knows dependency groups
-PIP_REQUIREMENT = "pip>=25.1"
+PIP_WHEEL = os.path.join(ROOT, "scripts", "pip-26.3-py3-none-any.whl")
 
 
 def main():
@@ -53,7 +42,6 @@ def main():
     if os.path.exists(stamp):
         os.remove(stamp)
     say(f"installing viscera into {venv}: the first time, some minutes and about 2 GB")
-    run(python, "-m", "pip", "install", "-q", PIP_REQUIREMENT)
     install_torch(python)
     command = [ROOT] if options.wheel else ["-e", ROOT]
     if options.dev:
@@ -153,55 +141,11 @@ def make_environment(venv):
 
 
 def add_pip(python):
-    if subprocess.call([python, "-c", "import ensurepip"], stderr=subprocess.DEVNULL) == 0:
-        run(python, "-m", "ensurepip", "--default-pip", stdout=subprocess.DEVNULL)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        wheel = os.path.join(folder, PIP_WHEEL)
-        try:
-            data = fetch_pip()
-        except (OSError, ValueError) as exc:
-            sys.exit(
-                f"viscera: this Python has no ensurepip, and pip could not be fetched: {exc}\n"
-                "Debian, Ubuntu: apt-get install python3-venv ca-certificates"
-            )
-        with open(wheel, "wb") as file:
-            file.write(data)
-        run(python, os.path.join(wheel, "pip"), "install", "-q", "--no-index", wheel)
+    """Install the pip that comes with the project, by running it from its own wheel.
 
-
-def fetch_pip():
-    """pip's wheel from the package index that pip itself would use (PEP 503)."""
-    index = pip_setting("index-url", "https://pypi.org/simple")
-    page_url = index.rstrip("/") + "/pip/"
-    page = read_url(page_url).decode()
-    link = re.search(rf'href="([^"]*/)?{re.escape(PIP_WHEEL)}(#[^"]*)?"', page)
-    if link is None:
-        raise ValueError(f"no {PIP_WHEEL} at {page_url}")
-    url = html.unescape((link.group(1) or "") + PIP_WHEEL)
-    data = read_url(urllib.parse.urljoin(page_url, url))
-    if hashlib.sha256(data).hexdigest() != PIP_SHA256:
-        raise ValueError(f"{PIP_WHEEL} is not the file it should be (SHA-256)")
-    return data
-
-
-def read_url(url):
-    request = urllib.request.Request(url, headers={"Accept": "text/html, */*;q=0.1"})
-    trust = ssl.create_default_context(cafile=pip_setting("cert", None))
-    with urllib.request.urlopen(request, timeout=60, context=trust) as answer:
-        return answer.read()
-
-
-def pip_setting(name, default):
-    """One of pip's settings: the environment first, then the user's file, then the machine's."""
-    variable = os.environ.get("PIP_" + name.upper().replace("-", "_"))
-    if variable:
-        return variable
-    config = configparser.RawConfigParser(strict=False)
-    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    files = ["/etc/pip.conf", "~/.pip/pip.conf", home + "/pip/pip.conf"]
-    config.read(os.path.expanduser(f) for f in [*files, os.environ.get("PIP_CONFIG_FILE", "")])
-    return config.get("global", name, fallback=default)
+    Debian's python3 has no ensurepip, and the pip of older Pythons knows no dependency groups.
+    """
+    run(python, os.path.join(PIP_WHEEL, "pip"), "install", "-q", "--no-index", PIP_WHEEL)
 
 
 # --- torch
