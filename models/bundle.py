@@ -100,7 +100,12 @@ class Bundle:
         numbers = [segment.number for segment in self.segments]
         if len(set(numbers)) != len(numbers) or not numbers:
             raise BundleError(f"{self.name}: expected distinct segment numbers, found {numbers}")
-        outputs = self.network_definition.get("out_channels")
+        if len({segment.name for segment in self.segments}) != len(numbers):
+            raise BundleError(f"{self.name}: expected every organ's name once")
+        if "version" not in self.metadata:
+            raise BundleError(f"{self.name}: expected a version in the metadata, found none")
+        definition = self.inference.get("network_def")
+        outputs = definition.get("out_channels") if isinstance(definition, Mapping) else None
         if outputs != len(classes) + 1:
             raise BundleError(
                 f"{self.name}: expected {len(classes) + 1} output channels (background and "

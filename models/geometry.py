@@ -81,7 +81,14 @@ class VolumeGeometry:
         direction_lps
             `(3, 3)`, columns are the unit vectors of i, j and k; default the identity (axial
             slices from feet to head).
+
+        Raises
+        ------
+        GeometryError
+            If no such grid can exist.
         """
+        if not all(mm > 0 for mm in spacing_mm):
+            raise GeometryError(f"expected positive spacings (k, j, i) in mm, found {spacing_mm}")
         affine = np.eye(4)
         directions = np.eye(3) if direction_lps is None else np.asarray(direction_lps, float)
         affine[:3, :3] = directions * np.asarray(spacing_mm, float)[::-1]

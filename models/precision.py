@@ -40,6 +40,8 @@ def choose_device(wanted: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError as exc:
         raise BundleError(f"expected a device auto, cpu or gpu:N, found {wanted!r}") from exc
+    if device.type not in ("cpu", "cuda"):
+        raise BundleError(f"expected a device auto, cpu or gpu:N, found {wanted!r}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise BundleError(f"expected {wanted}, found {torch.cuda.device_count()} GPUs")
     return device

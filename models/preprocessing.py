@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.errors import BundleError
 from models.geometry import LabelMap, Volume, VolumeGeometry
 from models.intensity import AIR_HU, Window
 from models.orientation import AxisOrder
@@ -73,6 +74,10 @@ class Preprocessing:
 
     spacing_mm: float
     window: Window
+
+    def __post_init__(self) -> None:
+        if not self.spacing_mm > 0:
+            raise BundleError(f"expected a positive spacing in mm, found {self.spacing_mm}")
 
     def prepare(self, volume: Volume) -> Prepared:
         """Turn, resample, cut the empty margin, and scale."""

@@ -6,12 +6,10 @@ import logging
 import time
 from collections.abc import Callable
 
-import torch
-
 from models.bundle import Bundle
 from models.components import keep_largest
-from models.errors import OutOfMemoryError
 from models.geometry import LabelMap, Volume
+from models.memory import memory_errors
 from models.precision import Runtime, choose_device, choose_runtime, run_window
 from models.preprocessing import restore
 from models.sliding_window import infer
@@ -56,12 +54,8 @@ class Segmenter:
         OutOfMemoryError
             If neither the device nor the machine can hold the work.
         """
-        try:
+        with memory_errors(f"a volume of {volume.geometry.shape} voxels"):
             return self._segment(volume, on_progress)
-        except (MemoryError, torch.OutOfMemoryError) as exc:
-            raise OutOfMemoryError(
-                f"not enough memory for a volume of {volume.geometry.shape} voxels"
-            ) from exc
 
     def _segment(self, volume: Volume, on_progress: StageProgress | None) -> LabelMap:
         def tell(stage: str) -> Callable[[float], None]:

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.errors import BundleError, OutOfMemoryError
+from models.errors import BundleError
+from models.memory import memory_errors
 from models.preprocessing import Progress
 
 #: Standard deviation of the window's weights, as part of its edge.
@@ -141,17 +142,9 @@ def infer(
 
 
 def _predict(predict: Callable[[Tensor], Tensor], windows: Tensor) -> Tensor:
-    try:
+    count, size = len(windows), tuple(windows.shape[2:])
+    with memory_errors(f"{count} windows of {size} voxels on {windows.device}"):
         return predict(windows).softmax(dim=1)
-    except torch.OutOfMemoryError as exc:
-        raise OutOfMemoryError(
-            f"{windows.device} cannot hold a batch of {len(windows)} windows of "
-            f"{tuple(windows.shape[2:])} voxels"
-        ) from exc
-    except RuntimeError as exc:  # the CPU's allocator has no class of its own
-        if "DefaultCPUAllocator" not in str(exc):
-            raise
-        raise OutOfMemoryError("the memory of this machine cannot hold one window") from exc
 
 
 def _pad(image: Tensor, size: Sequence[int]) -> Tensor:

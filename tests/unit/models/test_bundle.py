@@ -116,35 +116,36 @@ def test_a_file_that_is_missing_or_not_an_object_is_refused(
         Bundle.read(tiny_bundle.folder)
 
 
-@pytest.mark.parametrize(
-    ("file", "change"),
-    [
-        ("inference.json", lambda e: e.pop("preprocessing")),
-        ("inference.json", lambda e: e.pop("sliding_window")),
-        ("inference.json", lambda e: e.pop("network_def")),
-        ("inference.json", lambda e: e.update(network_def="models.networks.vnet.VNet")),
-        ("inference.json", lambda e: e["network_def"].update(out_channels=5)),
-        ("inference.json", lambda e: e["network_def"].pop("out_channels")),
-        ("inference.json", lambda e: e["preprocessing"].update(spacing_mm="three")),
-        ("inference.json", lambda e: e["preprocessing"].update(spacing_mm=0)),
-        ("inference.json", lambda e: e["preprocessing"].update(spacing_mm=-3)),
-        ("inference.json", lambda e: e["preprocessing"].update(low_hu=400)),
-        ("inference.json", lambda e: e["sliding_window"].update(size=[32, 32])),
-        ("inference.json", lambda e: e["sliding_window"].update(size=32)),
-        ("inference.json", lambda e: e["sliding_window"].update(overlap=1)),
-        ("labels.json", lambda e: e.pop("segments")),
-        ("labels.json", lambda e: e.update(segments=[])),
-        ("labels.json", lambda e: e.update(segments=["liver"])),
-        ("labels.json", lambda e: e["segments"].pop()),
-        ("labels.json", lambda e: e["segments"][0].pop("class")),
-        ("labels.json", lambda e: e["segments"][0].update({"class": 2})),
-        ("labels.json", lambda e: e["segments"][0].update({"class": 0})),
-        ("labels.json", lambda e: e["segments"][0].update(number=2)),
-        ("labels.json", lambda e: e["segments"][0].update(name="kidney_left")),
-        ("labels.json", lambda e: [s.update(number=None) for s in e["segments"]]),
-        ("metadata.json", lambda e: e.pop("version")),
-    ],
-)
+#: What was done to which file.
+DAMAGE: dict[str, tuple[str, Callable[[Entries], object]]] = {
+    "no preprocessing": ("inference.json", lambda e: e.pop("preprocessing")),
+    "no windows": ("inference.json", lambda e: e.pop("sliding_window")),
+    "no network": ("inference.json", lambda e: e.pop("network_def")),
+    "network is a name alone": ("inference.json", lambda e: e.update(network_def="VNet")),
+    "a class too many": ("inference.json", lambda e: e["network_def"].update(out_channels=5)),
+    "no class count": ("inference.json", lambda e: e["network_def"].pop("out_channels")),
+    "spacing in words": ("inference.json", lambda e: e["preprocessing"].update(spacing_mm="three")),
+    "spacing of zero": ("inference.json", lambda e: e["preprocessing"].update(spacing_mm=0)),
+    "negative spacing": ("inference.json", lambda e: e["preprocessing"].update(spacing_mm=-3)),
+    "inverted HU window": ("inference.json", lambda e: e["preprocessing"].update(low_hu=400)),
+    "flat window": ("inference.json", lambda e: e["sliding_window"].update(size=[32, 32])),
+    "window of one size": ("inference.json", lambda e: e["sliding_window"].update(size=32)),
+    "full overlap": ("inference.json", lambda e: e["sliding_window"].update(overlap=1)),
+    "no label list": ("labels.json", lambda e: e.pop("segments")),
+    "empty label list": ("labels.json", lambda e: e.update(segments=[])),
+    "labels are names alone": ("labels.json", lambda e: e.update(segments=["liver"])),
+    "a label too few": ("labels.json", lambda e: e["segments"].pop()),
+    "a label without class": ("labels.json", lambda e: e["segments"][0].pop("class")),
+    "a class twice": ("labels.json", lambda e: e["segments"][0].update({"class": 2})),
+    "an organ as background": ("labels.json", lambda e: e["segments"][0].update({"class": 0})),
+    "a number twice": ("labels.json", lambda e: e["segments"][0].update(number=2)),
+    "a name twice": ("labels.json", lambda e: e["segments"][0].update(name="kidney_left")),
+    "no output": ("labels.json", lambda e: [s.update(number=None) for s in e["segments"]]),
+    "no version": ("metadata.json", lambda e: e.pop("version")),
+}
+
+
+@pytest.mark.parametrize(("file", "change"), DAMAGE.values(), ids=DAMAGE)
 def test_a_folder_that_is_incomplete_or_contradicts_itself_is_refused(
     tiny_bundle: Bundle, file: str, change: Callable[[Entries], object]
 ) -> None:
@@ -217,8 +218,7 @@ def test_the_default_model_comes_with_the_package() -> None:
 def test_a_shipped_model_is_whole_and_its_weights_are_the_named_ones(folder: Path) -> None:
     assert is_bundle(folder)
     bundle = Bundle.read(folder)
-    network = bundle.build_network()
-    assert sum(p.numel() for p in network.parameters()) * 2 < LARGEST_WEIGHTS
+    bundle.build_network()
     assert bundle.weights.is_file() == bool(bundle.sha256)
     if bundle.weights.is_file():
         assert bundle.weights.stat().st_size < LARGEST_WEIGHTS

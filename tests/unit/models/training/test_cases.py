@@ -1,0 +1,143 @@
+"""Labelled volumes: axes, classes and files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from models.errors import GeometryError, TrainingError
+from models.geometry import LabelMap, Volume, VolumeGeometry
+from models.training.cases import UNKNOWN, Case, folds, read_nifti, read_pair
+
+#: Columns i, j, k of a sagittal scan from left to right.
+SAGITTAL = np.array([[0, 0, -1], [1, 0, 0], [0, -1, 0]])
+
+
+def case_of(patient: str, name: str = "") -> Case:
+    return Case(
+        name=name or patient,
+        patient=patient,
+        hu=np.zeros((1, 1, 1), np.int16),
+        labels=np.zeros((1, 1, 1), np.uint8),
+        spacing_mm=(1.0, 1.0, 1.0),
+        unlabelled=frozenset(),
+    )
+
+
+def sagittal(shift_mm: float = 0.0) -> VolumeGeometry:
+    return VolumeGeometry.from_spacing(
+        (4, 6, 8), (5.0, 0.7, 1.3), (40 + shift_mm, -10, 90), SAGITTAL
+    )
+
+
+def write(path: Path, array: np.ndarray, affine_ras: np.ndarray) -> Path:
+    nibabel.save(nibabel.Nifti1Image(array, affine_ras), path)
+    return path
+
+
+def test_a_case_is_canonical_and_its_classes_are_the_networks() -> None:
+    geometry = sagittal()
+    labels = np.zeros(geometry.shape, np.uint8)
+    labels[0, 1, 2] = 6  # k 0 is furthest left, j 1 near the head, i 2 near the front
+    labels[3, 5, 7] = 9
+    labels[1, 1, 1] = UNKNOWN
+    labels[2, 2, 2] = 77  # not a class of this network
+    hu = np.arange(labels.size, dtype=np.int16).reshape(labels.shape)
+    case = Case.from_volume(
+        Volume(hu=hu, geometry=geometry),
+        LabelMap(labels=labels, geometry=sagittal(shift_mm=0.05)),
+        name="one",
+        patient="p",
+        classes={6: 1, 9: 2},
+        unlabelled=[3],
+    )
+    assert case.spacing_mm == pytest.approx((0.7, 1.3, 5.0))
+    assert case.labels.shape == (6, 8, 4)
+    # z runs to the head (j backwards), y to the back (i), x to the left (k backwards)
+    assert case.labels[4, 2, 3] == 1
+    assert case.labels[0, 7, 0] == 2
+    assert case.labels[4, 1, 2] == UNKNOWN
+    assert case.labels[3, 2, 1] == 0
+    assert case.hu[4, 2, 3] == hu[0, 1, 2]
+    assert case.unlabelled == {3}
+    np.testing.assert_allclose(case.volume.geometry.direction_lps, np.eye(3))
+    assert case.volume.geometry.spacing_mm == pytest.approx(case.spacing_mm)
+
+
+def test_labels_on_another_grid_are_refused() -> None:
+    volume = Volume(hu=np.zeros((4, 6, 8), np.int16), geometry=sagittal())
+    labels = LabelMap(labels=np.zeros((4, 6, 8), np.uint8), geometry=sagittal(shift_mm=0.2))
+    with pytest.raises(TrainingError, match="case 7: image and labels lie on different grids"):
+        Case.from_volume(volume, labels, name="case 7", patient="p", classes={1: 1})
+
+
+def test_nifti_is_ras_and_ijk_and_becomes_lps_and_kji(tmp_path: Path) -> None:
+    array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)  # (i, j, k)
+    affine = np.array([[-1.5, 0, 0, 10], [0, -2.5, 0, 20], [0, 0, 5, 30], [0, 0, 0, 1.0]])
+    found, geometry = read_nifti(write(tmp_path / "ct.nii.gz", array, affine))
+    assert found.shape == geometry.shape == (4, 3, 2)
+    assert found[3, 1, 0] == array[0, 1, 3]
+    np.testing.assert_allclose(geometry.to_lps((0, 0, 0)), (-10, -20, 30))
+    np.testing.assert_allclose(geometry.to_lps((1, 1, 1)), (-8.5, -17.5, 35))
+
+
+def test_hu_are_rounded_and_kept_within_sixteen_bits(tmp_path: Path) -> None:
+    hu = np.array([-1000.6, 0.4, 0.6, 40000.0, -40000.0], np.float32).reshape(5, 1, 1)
+    image = write(tmp_path / "ct.nii.gz", hu, np.eye(4))
+    label = write(tmp_path / "label.nii.gz", np.full((5, 1, 1), 3, np.int16), np.eye(4))
+    volume, labels = read_pair(image, label)
+    assert volume.hu.ravel().tolist() == [-1001, 0, 1, 32767, -32768]
+    assert labels.labels.ravel().tolist() == [3] * 5
+
+
+@pytest.mark.parametrize("value", [256, 300, -1, 2.5])
+def test_label_values_that_eight_bits_cannot_hold_are_refused(tmp_path: Path, value: float) -> None:
+    image = write(tmp_path / "ct.nii.gz", np.zeros((2, 2, 2), np.int16), np.eye(4))
+    labels = np.full((2, 2, 2), value, np.float32)
+    label = write(tmp_path / "label.nii.gz", labels, np.eye(4))
+    with pytest.raises(TrainingError):
+        read_pair(image, label)
+
+
+def test_what_is_not_a_volume_is_refused(tmp_path: Path) -> None:
+    flat = write(tmp_path / "flat.nii.gz", np.zeros((4, 4), np.int16), np.eye(4))
+    series = write(tmp_path / "series.nii.gz", np.zeros((4, 4, 4, 2), np.int16), np.eye(4))
+    for path in (flat, series):
+        with pytest.raises(TrainingError, match="three dimensions"):
+            read_nifti(path)
+
+
+def test_a_file_that_is_missing_or_not_nifti_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "text.nii.gz"
+    text.write_text("not an image")
+    for path in (text, tmp_path / "absent.nii.gz"):
+        with pytest.raises(TrainingError, match=path.name):
+            read_nifti(path)
+
+
+def test_a_sheared_nifti_is_refused(tmp_path: Path) -> None:
+    affine = np.eye(4)
+    affine[0, 1] = 0.2
+    image = nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), affine)
+    nibabel.save(image, tmp_path / "tilted.nii")
+    with pytest.raises(GeometryError, match="shear"):
+        read_nifti(tmp_path / "tilted.nii")
+
+
+def test_folds_keep_patients_together_and_are_nearly_equal() -> None:
+    cases = [case_of(p, f"{p}-{n}") for p, count in zip("abcdef", (5, 1, 2, 2, 1, 1), strict=True)
+             for n in range(count)]
+    dealt = folds(cases, 3)
+    assert sorted(patient for fold in dealt for patient in fold) == list("abcdef")
+    sizes = [sum(case.patient in fold for case in cases) for fold in dealt]
+    assert sorted(sizes) == [3, 4, 5]
+    assert folds(cases[::-1], 3) == dealt
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_impossible_numbers_of_folds_are_refused(count: int) -> None:
+    with pytest.raises(TrainingError, match="2 to 3 folds"):
+        folds([case_of(patient) for patient in "abc"], count)

@@ -1,0 +1,143 @@
+"""The loss of volumes that are labelled in part, against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.training.cases import UNKNOWN
+from models.training.loss import partial_loss
+
+NOTHING: frozenset[int] = frozenset()
+
+
+def row(*values: int) -> Tensor:
+    """Labels `(1, 1, 1, V)`."""
+    return torch.tensor(values)[None, None, None]
+
+
+def logits_of(*probabilities: tuple[float, ...]) -> Tensor:
+    """Logits `(1, C, 1, 1, V)` of one tuple of class probabilities a voxel."""
+    return torch.tensor(probabilities).T.log()[None, :, None, None]
+
+
+def sure_of(*classes: int, count: int = 4) -> Tensor:
+    one_hot = torch.nn.functional.one_hot(torch.tensor(classes), count)
+    return (one_hot.T * 60.0 - 30.0)[None, :, None, None]
+
+
+def test_two_voxels_by_hand() -> None:
+    logits = logits_of((0.8, 0.2), (0.3, 0.7))
+    cross_entropy = -(math.log(0.8) + math.log(0.7)) / 2
+    dice = (2 * 0.7 + 1) / (0.9 + 1 + 1)  # predicted 0.2 + 0.7, one voxel true, 1 added
+    expected = cross_entropy + 1 - dice
+    assert float(partial_loss(logits, row(0, 1), [NOTHING])) == pytest.approx(expected, rel=1e-5)
+
+
+def test_three_classes_by_hand() -> None:
+    logits = logits_of((0.5, 0.3, 0.2), (0.1, 0.6, 0.3), (0.2, 0.2, 0.6))
+    cross_entropy = -(math.log(0.5) + math.log(0.6) + math.log(0.6)) / 3
+    first = (2 * 0.6 + 1) / (0.3 + 0.6 + 0.2 + 1 + 1)
+    second = (2 * 0.6 + 1) / (0.2 + 0.3 + 0.6 + 1 + 1)
+    expected = cross_entropy + 1 - (first + second) / 2
+    found = partial_loss(logits, row(0, 1, 2), [NOTHING])
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_unlabelled_organ_is_part_of_background_by_hand() -> None:
+    logits = logits_of((0.5, 0.3, 0.2), (0.1, 0.6, 0.3), (0.2, 0.2, 0.6))
+    # class 2 is not labelled: background has 0.7, 0.4 and 0.8
+    cross_entropy = -(math.log(0.7) + math.log(0.6) + math.log(0.8)) / 3
+    dice = (2 * 0.6 + 1) / (0.3 + 0.6 + 0.2 + 1 + 1)
+    expected = cross_entropy + 1 - dice
+    found = partial_loss(logits, row(0, 1, 0), [frozenset({2})])
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_loss_is_the_mean_over_cases() -> None:
+    first, second = logits_of((0.8, 0.2), (0.3, 0.7)), logits_of((0.6, 0.4), (0.9, 0.1))
+    labels = row(0, 1)
+    alone = [float(partial_loss(one, labels, [NOTHING])) for one in (first, second)]
+    both = partial_loss(torch.cat([first, second]), labels.repeat(2, 1, 1, 1), [NOTHING, NOTHING])
+    assert float(both) == pytest.approx(sum(alone) / 2)
+
+
+def test_a_perfect_answer_costs_nothing_and_a_wrong_one_much() -> None:
+    labels = row(0, 1, 2, 3, 3, 0)
+    assert float(partial_loss(sure_of(0, 1, 2, 3, 3, 0), labels, [NOTHING])) == pytest.approx(0)
+    assert float(partial_loss(sure_of(1, 0, 0, 0, 0, 3), labels, [NOTHING])) > 10
+
+
+def test_an_absent_organ_that_is_not_drawn_costs_nothing() -> None:
+    assert float(partial_loss(sure_of(0, 0, 1, 1), row(0, 0, 1, 1), [NOTHING])) == pytest.approx(0)
+
+
+def test_drawing_an_unlabelled_organ_on_background_costs_nothing() -> None:
+    labels, drawn = row(0, 0, 1, 1), sure_of(0, 2, 1, 1)
+    assert float(partial_loss(drawn, labels, [frozenset({2})])) == pytest.approx(0)
+    assert float(partial_loss(drawn, labels, [frozenset({3})])) > 5  # class 2 is labelled here
+
+
+def test_drawing_an_unlabelled_organ_on_a_labelled_one_costs_as_background_does() -> None:
+    labels = row(0, 0, 1, 1)
+    as_unlabelled = partial_loss(sure_of(0, 0, 1, 2), labels, [frozenset({2})])
+    as_background = partial_loss(sure_of(0, 0, 1, 0), labels, [frozenset({2})])
+    assert float(as_unlabelled) == pytest.approx(float(as_background))
+    assert float(as_unlabelled) > 3
+
+
+def test_unknown_voxels_have_no_part_in_loss_or_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 4, 2, 3, 5, generator=generator)
+    labels = torch.randint(0, 4, (1, 2, 3, 5), generator=generator)
+    labels[0, 0] = UNKNOWN
+    leaf = logits.clone().requires_grad_()
+    loss = partial_loss(leaf, labels, [frozenset({3})])
+    loss.backward()
+    assert leaf.grad is not None
+    assert (leaf.grad[:, :, 0] == 0).all()
+    assert leaf.grad[:, :, 1].abs().max() > 0
+    changed = logits.clone()
+    changed[:, :, 0] += 5 * torch.randn(1, 4, 3, 5, generator=generator)
+    assert float(partial_loss(changed, labels, [frozenset({3})])) == pytest.approx(float(loss))
+
+
+def test_a_case_of_unknown_voxels_alone_costs_nothing() -> None:
+    logits = torch.randn(1, 4, 1, 1, 6).requires_grad_()
+    loss = partial_loss(logits, row(*[UNKNOWN] * 6), [NOTHING])
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert logits.grad is not None
+    assert (logits.grad == 0).all()
+
+
+def test_a_case_without_labelled_organ_still_learns_background() -> None:
+    logits = logits_of((0.5, 0.3, 0.2), (0.4, 0.5, 0.1))
+    found = partial_loss(logits, row(0, 0), [frozenset({1, 2})])
+    assert float(found) == pytest.approx(0, abs=1e-6)  # every class may be there
+    found = partial_loss(logits, row(0, 0), [frozenset({1})])
+    dice = 1 / (0.2 + 0.1 + 1)
+    expected = -(math.log(0.8) + math.log(0.9)) / 2 + 1 - dice
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_hopeless_logits_keep_loss_and_gradient_finite() -> None:
+    logits = torch.tensor([[-1e4, 1e4], [1e4, -1e4]])[None, :, None, None].requires_grad_()
+    loss = partial_loss(logits, row(0, 1), [NOTHING])
+    loss.backward()
+    assert math.isfinite(float(loss.detach()))
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_half_precision_logits_are_summed_in_single_precision() -> None:
+    logits = torch.zeros(1, 3, 40, 40, 40)
+    labels = torch.zeros(1, 40, 40, 40, dtype=torch.int64)
+    labels[0, :10] = 1
+    single = partial_loss(logits, labels, [NOTHING])
+    half = partial_loss(logits.bfloat16(), labels, [NOTHING])
+    assert half.dtype == torch.float32
+    assert float(half) == pytest.approx(float(single))
