@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from app.cli import main_map
+from app.start import main_map
 
 if __name__ == "__main__":
     sys.exit(main_map())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -10,15 +11,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pydicom.config
-
-from app.outcomes import EXPECTED_ERRORS, INTERNAL_ERROR, outcome_of
-from app.packages import check_packages
+from app.outcomes import EXPECTED_ERRORS, INTERNAL_ERROR, outcome_of, sentence_of
 from app.progress import make_progress
-from app.report import Report, product_version
+from app.report import Report
 from app.runner import Runner, RunSettings
 from app.summary import summarise
 from operators.holoscan_runtime import prepare
+from operators.product import product_version
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +39,12 @@ def main_map(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "-m", "--models", "--model_path", type=Path, default=_path(env, "HOLOSCAN_MODEL_PATH")
     )
-    parser.add_argument("-w", "--workdir", type=Path, default=_path(env, "HOLOSCAN_WORKDIR"))
-    parser.add_argument("-l", "--log-level", default="INFO", type=str.upper, choices=_LEVELS)
+    parser.add_argument("-w", "--workdir", type=Path, help="accepted; nothing is kept in it")
+    parser.add_argument("-l", "--log-level", type=str.upper, choices=_LEVELS)
     _run_options(parser)
     parsed = parser.parse_args(arguments)
     if parsed.input is None or parsed.output is None:
         parser.error("expected -i and -o, or HOLOSCAN_INPUT_PATH and HOLOSCAN_OUTPUT_PATH")
-    if parsed.workdir is not None:  # relative paths of the caller mean the work folder in a MAP
-        parsed.input, parsed.output = (parsed.workdir / p for p in (parsed.input, parsed.output))
     parsed.folder = parsed.input
     return _guarded(_segment, parsed)
 
@@ -61,19 +58,19 @@ def _path(env: os._Environ[str], name: str) -> Path | None:
 
 def _guarded(command: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -> int:
     """Run a command; whatever ends it becomes a sentence and an exit code."""
-    named = getattr(parsed, "log_level", "INFO" if parsed.verbose else "ERROR")
+    named = getattr(parsed, "log_level", None) or ("INFO" if parsed.verbose else "ERROR")
     logging.basicConfig(
         level=logging.getLevelName(named), format="%(levelname)s %(name)s: %(message)s"
     )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # file names need not be text
+            stream.reconfigure(errors="backslashreplace")
     try:
-        check_packages()
         prepare()  # before anything imports MONAI, which imports Holoscan
-        # pydicom's warnings about odd values quote them, and they may be a patient's
-        pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
         return command(parsed)
     except EXPECTED_ERRORS as exc:
         outcome = outcome_of(exc)
-        print(f"viscera: {exc or outcome.status}", file=sys.stderr)
+        print(f"viscera: {sentence_of(exc)}", file=sys.stderr)
         return outcome.exit_code
     except Exception:
         traceback.print_exc()

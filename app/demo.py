@@ -52,6 +52,7 @@ def run_demo(runner: Runner, output: Path, seed: int, progress: Progress) -> Rep
     write_ct_series(phantom.volume, folder, identity)
     progress("make phantom", 1.0)
     report = runner.run(folder, output, progress)
+    report.write()  # so that it is there whatever becomes of the comparison
     scores = {}
     for record in report.journal.records:
         if "seg" in record.outputs and record.geometry is not None:

@@ -1,7 +1,6 @@
 """Errors of the `app` package.
 
 AppError
-├── ConfigurationError      settings that cannot be used
 └── PackageCollisionError   another distribution holds one of our package names
 """
 
@@ -10,10 +9,6 @@ from __future__ import annotations
 
 class AppError(Exception):
     """Base of every error that `app` raises on purpose."""
-
-
-class ConfigurationError(AppError):
-    """Settings that cannot be used."""
 
 
 class PackageCollisionError(AppError):

@@ -5,12 +5,14 @@ Exit codes 0 to 2 are the shell's own; ours begin at 10 and never change their m
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.errors import AppError, ConfigurationError, PackageCollisionError
-from models.errors import BundleError, ModelError, OutOfMemoryError, TrainingError
+from app.errors import AppError, PackageCollisionError
+from app.packages import PACKAGE_COLLISION_EXIT_CODE
+from models.errors import BundleError, GeometryError, ModelError, OutOfMemoryError, TrainingError
 from operators.errors import (
+    EngineError,
     ImagingError,
     NoOrganError,
     NothingSelectedError,
@@ -33,13 +35,14 @@ class Outcome:
 OK = Outcome("ok", 0)
 #: A defect of the program itself: nothing in the table names the error.
 INTERNAL_ERROR = Outcome("internal_error", 1)
+#: Work on a series that ended without results and without an error that says why.
+UNFINISHED = Outcome("unfinished", 1)
 #: Some series came to results and others did not.
 PARTIAL = Outcome("partial", 19)
 INTERRUPTED = Outcome("interrupted", 130)
 
 #: From the error's class, most specific first in its own tree.
 OUTCOMES: dict[type[BaseException], Outcome] = {
-    ConfigurationError: Outcome("bad_configuration", 2),
     RulesError: Outcome("bad_rules", 2),
     NothingUsableError: Outcome("unreadable_input", 10),
     NothingSelectedError: Outcome("nothing_selected", 11),
@@ -49,8 +52,10 @@ OUTCOMES: dict[type[BaseException], Outcome] = {
     OutOfMemoryError: Outcome("out_of_memory", 15),
     MemoryError: Outcome("out_of_memory", 15),
     OutputError: Outcome("output_failed", 16),
+    EngineError: Outcome("engine_unavailable", 21),
+    GeometryError: Outcome("not_a_volume", 12),
     NoOrganError: Outcome("no_organ_found", 17),
-    PackageCollisionError: Outcome("package_collision", 18),
+    PackageCollisionError: Outcome("package_collision", PACKAGE_COLLISION_EXIT_CODE),
     TrainingError: Outcome("bad_training_data", 20),
     KeyboardInterrupt: INTERRUPTED,
 }
@@ -69,12 +74,26 @@ def outcome_of(error: BaseException | None) -> Outcome:
     return INTERNAL_ERROR
 
 
-def outcome_of_run(error: BaseException | None, series: Iterable[BaseException | None]) -> Outcome:
-    """The outcome of a run that ended with `error`, or whose series ended with those errors."""
+def sentence_of(error: BaseException) -> str:
+    """What people are told: the message of an expected error, only the kind of any other.
+
+    Messages of other libraries may quote a header's values.
+    """
+    if isinstance(error, EXPECTED_ERRORS):
+        return str(error) or outcome_of(error).status.replace("_", " ")
+    return f"a defect of the program: {type(error).__name__}"
+
+
+def outcome_of_series(error: BaseException | None, finished: bool) -> Outcome:
+    """The outcome of the work on one series."""
+    return outcome_of(error) if error is not None or finished else UNFINISHED
+
+
+def outcome_of_run(error: BaseException | None, series: Sequence[Outcome]) -> Outcome:
+    """The outcome of a run that ended with `error`, or whose series came to those outcomes."""
     if error is not None:
         return outcome_of(error)
-    ended = list(series)
-    failed = [one for one in ended if one is not None]
+    failed = [outcome for outcome in series if outcome != OK]
     if not failed:
         return OK
-    return outcome_of(failed[0]) if len(failed) == len(ended) else PARTIAL
+    return failed[0] if len(failed) == len(series) else PARTIAL

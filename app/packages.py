@@ -7,6 +7,8 @@ from importlib.metadata import Distribution, distributions
 
 from app.errors import PackageCollisionError
 
+#: What the process ends with; said here, since nothing else of ours may be importable.
+PACKAGE_COLLISION_EXIT_CODE = 18
 DISTRIBUTION = "viscera"
 PACKAGES = ("app", "operators", "models")
 

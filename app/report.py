@@ -6,14 +6,14 @@ import json
 import resource
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from app.outcomes import OK, Outcome, outcome_of
+from app.outcomes import Outcome, outcome_of_series
 from models.segmenter import Segmenter
 from operators.journal import Journal, SeriesRecord
 from operators.outputs import atomic_write, make_folder
+from operators.product import product_version
 
 #: Name of the report in the output folder.
 REPORT = "report.json"
@@ -77,16 +77,9 @@ class Report:
         make_folder(self.output)
         path = self.output / REPORT
         with atomic_write(path) as stream:
-            stream.write((json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n").encode())
+            text = json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n"
+            stream.write(text.encode(errors="backslashreplace"))  # file names need not be text
         return path
-
-
-def product_version() -> str:
-    """Version of the installed distribution; inside a MAP, where none is installed, `unknown`."""
-    try:
-        return version("viscera")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def peak_memory_mib() -> int:
@@ -108,14 +101,14 @@ def _model(segmenter: Segmenter | None) -> dict[str, Any] | None:
 
 
 def _series(record: SeriesRecord, output: Path) -> dict[str, Any]:
-    outcome = outcome_of(record.error)
+    outcome = outcome_of_series(record.error, record.finished)
     geometry = record.geometry
     return {
         "StudyInstanceUID": record.chosen.series.StudyInstanceUID,
         "SeriesInstanceUID": record.chosen.series.SeriesInstanceUID,
         "selection": record.chosen.selection_name,
         "status": outcome.status,
-        "message": "" if outcome is OK else str(record.error),
+        "message": "" if record.error is None else str(record.error),
         "shape": None if geometry is None else list(geometry.shape),
         "spacing_mm": None if geometry is None else list(geometry.spacing_mm),
         "stages_s": _rounded(record.stages_s),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from app.outcomes import EXPECTED_ERRORS, outcome_of, outcome_of_run
+from app.outcomes import EXPECTED_ERRORS, outcome_of_run, outcome_of_series, sentence_of
 from app.progress import Progress, Silent
 from app.report import Report
 from models.bundle import find_bundle
@@ -70,12 +70,12 @@ class Runner:
         journal = Journal(output, progress)
 
         def report(error: BaseException | None) -> Report:
-            outcome = outcome_of_run(error, [record.error for record in journal.records])
-            failed = [record.error for record in journal.records if record.error is not None]
+            ended = [outcome_of_series(r.error, r.finished) for r in journal.records]
+            failed = [r.error for r in journal.records if r.error is not None]
             reason = error or (failed[0] if failed else None)
             return Report(
-                outcome=outcome,
-                message="" if reason is None else _sentence(reason),
+                outcome=outcome_of_run(error, ended),
+                message="" if reason is None else sentence_of(reason),
                 input=folder,
                 output=output,
                 journal=journal,
@@ -97,11 +97,13 @@ class Runner:
 
     def _run_graph(self, folder: Path, journal: Journal) -> None:
         from app.graph import SegmentationGraph  # MONAI Deploy takes seconds to load
+        from app.interruption import run_stoppable
 
         rules = read_rules(self.settings.rules)
         with journal.run_stage("load model"):
             segmenter = self.segmenter
-        SegmentationGraph(folder=folder, rules=rules, segmenter=segmenter, journal=journal).run()
+        graph = SegmentationGraph(folder=folder, rules=rules, segmenter=segmenter, journal=journal)
+        run_stoppable(graph, journal.stop)
 
 
 def read_rules(path: Path | None) -> Rules:
@@ -112,10 +114,6 @@ def read_rules(path: Path | None) -> Rules:
         return parse_rules(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
         raise RulesError(f"cannot read the rules {path}: {exc}") from exc
-
-
-def _sentence(error: BaseException) -> str:
-    return str(error) or outcome_of(error).status.replace("_", " ")
 
 
 def _write_beside(write: Callable[[], object]) -> None:

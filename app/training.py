@@ -57,14 +57,14 @@ def run_evaluation(parsed: argparse.Namespace) -> int:
     bundle = find_bundle(parsed.model, parsed.models)
     config = read_config(bundle, parsed.config)
     cases = read_cases(bundle, config, parsed.data)
-    if parsed.only:
-        cases = [case for case in cases if {case.name, case.patient} & set(parsed.only)]
-    if not cases:
+    wanted = [c for c in cases if not parsed.only or {c.name, c.patient} & set(parsed.only)]
+    if not wanted:
         raise TrainingError("expected at least one case to evaluate, found none")
     if parsed.folds:
-        results = _leave_patients_out(bundle, config, cases, parsed)
+        results = _leave_patients_out(bundle, config, cases, parsed)  # all of them train
+        results = [r for r in results if r.name in {case.name for case in wanted}]
     else:
-        results = evaluate(Segmenter(bundle, parsed.device), cases)
+        results = evaluate(Segmenter(bundle, parsed.device), wanted)
     print(markdown_table(results, bundle))
     return 0
 

@@ -209,7 +209,7 @@ def find_bundle(name: str | None, root: Path | None = None) -> Bundle:
     BundleError
         If there is no such model, naming those that there are.
     """
-    root = SHIPPED if root is None else root
+    root = SHIPPED if root is None else root.resolve()  # `.` has a name too
     if is_bundle(root) and name in (None, root.name):
         return Bundle.read(root)
     there = {path.name: path for path in sorted(root.glob("*")) if is_bundle(path)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -9,7 +11,7 @@ from torch import Tensor
 
 
 def keep_largest(scores: Tensor, classes: list[int]) -> Tensor:
-    """Take from each of `classes` the score of the voxels it wins outside its largest piece.
+    """Leave each of `classes` the largest connected piece of the voxels it wins.
 
     Parameters
     ----------
@@ -20,8 +22,19 @@ def keep_largest(scores: Tensor, classes: list[int]) -> Tensor:
 
     Returns
     -------
-    `scores`, where the next best class wins those voxels. Pieces join over faces.
+    `scores`, where the next best class wins those voxels, or background where that would leave
+    another stray piece. Pieces join over faces.
     """
+    for number, stray in _strays(scores, classes):
+        scores[number][stray] = 0
+    for _, stray in _strays(scores, classes):
+        scores[:, stray] = 0
+        scores[0][stray] = 1
+    return scores
+
+
+def _strays(scores: Tensor, classes: list[int]) -> Iterator[tuple[int, Tensor]]:
+    """Per class the voxels it wins outside its largest piece, `(D, H, W)`, judged together."""
     winner = scores.argmax(dim=0).cpu().numpy()
     for number in classes:
         pieces, count = ndimage.label(winner == number)
@@ -30,5 +43,4 @@ def keep_largest(scores: Tensor, classes: list[int]) -> Tensor:
         sizes = np.bincount(pieces.ravel())
         largest = 1 + int(sizes[1:].argmax())
         stray = (pieces > 0) & (pieces != largest)
-        scores[number][torch.from_numpy(stray).to(scores.device)] = 0
-    return scores
+        yield number, torch.from_numpy(stray).to(scores.device)

@@ -177,4 +177,10 @@ def _back_matrix(size: int, samples: int, step: float, corner: int, kept: int) -
     # sample s lies at source index (s - (samples - 1) / 2) * step + (size - 1) / 2
     offset = positions(size, samples, step)[0]
     at = (np.arange(size) - offset) / step - corner
-    return torch.from_numpy(weights(kept, at, 1.0))
+    matrix = weights(kept, at, 1.0)
+    # beyond a margin that was cut away nothing was looked at: no class scores, background wins
+    if corner > 0:
+        matrix[at < -0.5] = 0
+    if corner + kept < samples:
+        matrix[at > kept - 0.5] = 0
+    return torch.from_numpy(matrix)

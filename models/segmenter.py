@@ -40,8 +40,11 @@ class Segmenter:
         begun = time.perf_counter()
         self.bundle = bundle
         chosen = choose_device(device)
-        self._network = bundle.load_network().to(chosen)
-        self.runtime: Runtime = choose_runtime(self._network, bundle.sliding_window.size, chosen)
+        with memory_errors(f"the network of {bundle.name} on {chosen}"):
+            self._network = bundle.load_network().to(chosen)
+            self.runtime: Runtime = choose_runtime(
+                self._network, bundle.sliding_window.size, chosen
+            )
         #: Seconds it took to read the weights and choose the precision.
         self.load_s = time.perf_counter() - begun
         log.info("model %s %s on %s", bundle.name, bundle.version, self.runtime)

@@ -1,8 +1,8 @@
 """Overlapping windows over a volume, weighted towards their centres.
 
 MONAI's inferer is not used: it snaps the last window to the edge, where some voxels then count
-twice; ours spreads the windows evenly, passes over those without body, reports progress, keeps
-sums on the CPU when the device is small, and tells memory from other failures.
+twice; ours spreads the windows evenly, passes over those without body, reports progress, and
+tells a lack of memory from other failures.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ ImagingError
 ├── VolumeError           a series whose slices do not form one regular volume
 ├── PixelDataError        pixel data that cannot be decoded
 ├── NoOrganError          a series in which no organ was found
+├── EngineError          a library of this machine that the graph cannot run without
 └── OutputError           a result that could not be written completely
 """
 
@@ -69,6 +70,10 @@ class PixelDataError(ImagingError):
 
 class NoOrganError(ImagingError):
     """A series in which no organ was found, so that there is no segmentation to write."""
+
+
+class EngineError(ImagingError):
+    """A library of this machine that the graph cannot run without."""
 
 
 class OutputError(ImagingError):

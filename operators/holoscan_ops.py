@@ -18,10 +18,11 @@ from models.geometry import LabelMap
 from models.segmenter import Segmenter
 from operators import organ_volumes, preview, seg
 from operators.deploy_core import CountCondition, Fragment, IOSpec, Operator, OperatorSpec
-from operators.errors import NothingSelectedError, NothingUsableError
+from operators.errors import NoOrganError, NothingSelectedError, NothingUsableError
 from operators.journal import Journal, SeriesRecord
 from operators.loading import scan_folder
 from operators.outputs import make_folder
+from operators.product import product_version
 from operators.rules import Rules
 from operators.selection import select_series
 from operators.series import SeriesVolume
@@ -37,10 +38,6 @@ class Segmented:
 
     source: SeriesVolume
     label_map: LabelMap
-
-    @property
-    def SeriesInstanceUID(self) -> str:
-        return self.source.series.SeriesInstanceUID
 
 
 def _series_queue(port: IOSpec) -> None:
@@ -125,7 +122,7 @@ class SeriesToVolumeOperator(Operator):
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         (chosen,) = op_input.receive("study_selected_series_list")
-        with self.journal.series_stage(chosen.series.SeriesInstanceUID, "volume") as record:
+        with self.journal.series_stage(chosen.series, "volume") as record:
             source = build_volume(chosen.series)
             record.geometry = source.volume.geometry
             op_output.emit(source, "image")
@@ -151,7 +148,7 @@ class SegmentationOperator(Operator):
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         source = op_input.receive("image")
-        with self.journal.series_stage(source.series.SeriesInstanceUID, "segment"):
+        with self.journal.series_stage(source.series, "segment"):
             label_map = self.segmenter.segment(source.volume, self.journal.announce)
             op_output.emit(Segmented(source=source, label_map=label_map), "seg_image")
 
@@ -163,6 +160,10 @@ class _ResultOperator(Operator):
 
     def __init__(self, fragment: Fragment, *, segmenter: Segmenter, journal: Journal, name: str):
         self.bundle = segmenter.bundle
+        # all that the labels depend on besides the images and the weights
+        self.configuration = json.dumps(
+            {**self.bundle.inference, "dtype": str(segmenter.runtime.dtype)}, sort_keys=True
+        )
         self.journal = journal
         super().__init__(fragment, name=name)
 
@@ -171,7 +172,7 @@ class _ResultOperator(Operator):
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         segmented = op_input.receive("seg_image")
-        with self.journal.series_stage(segmented.SeriesInstanceUID, self.stage) as record:
+        with self.journal.series_stage(segmented.source.series, self.stage) as record:
             make_folder(record.folder)
             self.write(segmented, record)
 
@@ -187,14 +188,18 @@ class DICOMSegmentationWriterOperator(_ResultOperator):
 
     def write(self, segmented: Segmented, record: SeriesRecord) -> None:
         path = record.folder / "segmentation.dcm"
-        seg.write_seg(
-            segmented.source,
-            segmented.label_map,
-            self.bundle.segments,
-            algorithm_of(self.bundle),
-            path,
-            configuration=json.dumps(self.bundle.inference, sort_keys=True),
-        )
+        try:
+            seg.write_seg(
+                segmented.source,
+                segmented.label_map,
+                self.bundle.segments,
+                algorithm_of(self.bundle),
+                path,
+                configuration=self.configuration,
+            )
+        except NoOrganError:
+            path.unlink(missing_ok=True)  # of an earlier run, which this one contradicts
+            raise
         record.outputs["seg"] = path
 
 
@@ -228,7 +233,7 @@ def algorithm_of(bundle: Bundle) -> seg.Algorithm:
     """How a SEG names the model that made it."""
     return seg.Algorithm(
         name=bundle.name,
-        version=bundle.version,
+        version=f"{bundle.version}, viscera {product_version()}",
         manufacturer="viscera",
         model_sha256=bundle.sha256,
     )

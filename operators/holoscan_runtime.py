@@ -8,7 +8,7 @@ import warnings
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
-from operators.errors import ImagingError
+from operators.errors import EngineError
 
 CUDA_RUNTIME = "libcudart.so.13"
 CUDA_RUNTIME_DISTRIBUTION = "nvidia-cuda-runtime"
@@ -21,7 +21,7 @@ def prepare() -> None:
 
     Raises
     ------
-    ImagingError
+    EngineError
         If the CUDA runtime library, which Holoscan is linked with even where it computes on the
         CPU, is neither known to the system nor installed as a Python package.
     """
@@ -36,7 +36,7 @@ def _load_cuda_runtime() -> None:
         # the wheel's folder is not searched, but a library already loaded is found by its name
         library = _installed_cuda_runtime()
         if library is None:
-            raise ImagingError(
+            raise EngineError(
                 f"expected {CUDA_RUNTIME}, which Holoscan needs, on the system or in the Python "
                 f"package {CUDA_RUNTIME_DISTRIBUTION}, found neither: "
                 f"pip install '{CUDA_RUNTIME_DISTRIBUTION}>=13.0,<14'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,10 +12,11 @@ from pathlib import Path
 
 from models.errors import ModelError
 from models.geometry import VolumeGeometry
-from operators.errors import ImagingError
+from operators.errors import ImagingError, OutputError
 from operators.loading import SkippedFile
 from operators.organ_volumes import OrganVolume
 from operators.selection import ChosenSeries, Decision
+from operators.series import Series
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,11 @@ class SeriesRecord:
     stages_s: dict[str, float] = field(default_factory=dict)
     error: ImagingError | ModelError | None = None
 
+    @property
+    def finished(self) -> bool:
+        """Whether its SEG is there, the last and only indispensable result."""
+        return "seg" in self.outputs
+
 
 class Journal:
     """Gathers what the operators of one run do; each run has its own.
@@ -66,28 +73,47 @@ class Journal:
 
     def __init__(self, output: Path, announce: Announce | None = None):
         self.output = output
-        self.announce: Announce = announce or (lambda stage, share: None)
+        self._tell: Announce = announce or (lambda stage, share: None)
+        self._stopped = threading.Event()
         self.skipped: tuple[SkippedFile, ...] = ()
         self.decisions: tuple[Decision, ...] = ()
         self.stages_s: dict[str, float] = {}
-        self._records: dict[str, SeriesRecord] = {}
+        self._records: dict[tuple[str, str], SeriesRecord] = {}
 
     @property
     def records(self) -> tuple[SeriesRecord, ...]:
         """One per series that was chosen, in order of choice."""
         return tuple(self._records.values())
 
-    def open(self, chosen: ChosenSeries) -> bool:
-        """Begin the record of a series; False where it has one, chosen by another selection."""
-        uid = chosen.series.SeriesInstanceUID
-        if uid in self._records:
-            return False
-        # loading lets no SeriesInstanceUID through that is not digits and dots
-        self._records[uid] = SeriesRecord(chosen=chosen, folder=self.output / uid)
-        return True
+    def stop(self) -> None:
+        """Let the run end with KeyboardInterrupt at the next progress it announces."""
+        self._stopped.set()
 
-    def record(self, SeriesInstanceUID: str) -> SeriesRecord:
-        return self._records[SeriesInstanceUID]
+    def announce(self, stage: str, share: float) -> None:
+        """Tell progress; raises KeyboardInterrupt after `stop`."""
+        self._tell(stage, share)
+        if self._stopped.is_set():
+            raise KeyboardInterrupt
+
+    def open(self, chosen: ChosenSeries) -> bool:
+        """Begin the record of a series; False where it has one, chosen by another selection.
+
+        Raises
+        ------
+        OutputError
+            If its SeriesInstanceUID cannot name a folder; loading lets none such through.
+        """
+        series = chosen.series
+        key = (series.StudyInstanceUID, series.SeriesInstanceUID)
+        if key in self._records:
+            return False
+        names = [record.folder.name for record in self.records]
+        # two studies with one SeriesInstanceUID are the fault of an anonymiser, yet both are work
+        name = series.SeriesInstanceUID if series.SeriesInstanceUID not in names else "_".join(key)
+        if not set(name) <= set("0123456789._") or not name.strip("."):
+            raise OutputError(f"expected a UID to name a folder by, found {name!r}")
+        self._records[key] = SeriesRecord(chosen=chosen, folder=self.output / name)
+        return True
 
     @contextmanager
     def run_stage(self, name: str) -> Iterator[None]:
@@ -98,19 +124,19 @@ class Journal:
             self.announce(name, 1.0)
 
     @contextmanager
-    def series_stage(self, SeriesInstanceUID: str, name: str) -> Iterator[SeriesRecord]:
+    def series_stage(self, series: Series, name: str) -> Iterator[SeriesRecord]:
         """Time a stage of one series and note its error, so that other series go on.
 
         Only the errors that the packages raise on purpose are noted; any other passes through.
         """
-        record = self._records[SeriesInstanceUID]
+        record = self._records[series.StudyInstanceUID, series.SeriesInstanceUID]
         try:
             with _timed(record.stages_s, name):
                 self.announce(name, 0.0)
                 yield record
                 self.announce(name, 1.0)
         except (ImagingError, ModelError) as exc:
-            log.warning("series %s, %s: %s", SeriesInstanceUID, name, exc)
+            log.warning("series %s, %s: %s", series.SeriesInstanceUID, name, exc)
             record.error = record.error or exc
 
 

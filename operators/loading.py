@@ -15,6 +15,7 @@ import filecmp
 import hashlib
 import math
 import os
+import re
 import stat
 import struct
 import zlib
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pydicom.config
 from pydicom import Dataset, dcmread
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException, InvalidDicomError
@@ -39,6 +41,9 @@ from pydicom.uid import (
 
 from operators.errors import NothingUsableError
 from operators.series import Instance, Series, Study
+
+# pydicom's warnings about odd values quote them, and they may be a patient's
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 #: Elements that place an object in a study; without one of them it cannot be used.
 REQUIRED_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
@@ -237,7 +242,8 @@ def _read_stream(stream: BinaryIO, pixels: bool) -> Dataset:
 
 def _is_uid(dataset: Dataset, keyword: str) -> bool:
     values = values_of(dataset, keyword)
-    return len(values) == 1 and isinstance(values[0], str)
+    # folders are named by UIDs, so nothing but one may pass; leading zeros are common and harmless
+    return len(values) == 1 and re.fullmatch(r"\d+(\.\d+)*", str(values[0])) is not None
 
 
 def _cut_short(stream: BinaryIO, header: Dataset) -> str | None:

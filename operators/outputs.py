@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,11 +49,17 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         part.replace(path)
         _sync_folder(path.parent)
     except OSError as exc:
-        part.unlink(missing_ok=True)
+        _remove(part)
         raise OutputError(f"{path} could not be written: {exc.strerror or exc}") from exc
     except BaseException:  # an interrupt must not leave the remainder behind either
-        part.unlink(missing_ok=True)
+        _remove(part)
         raise
+
+
+def _remove(part: Path) -> None:
+    """Remove what was begun, unless the very reason for the error forbids that too."""
+    with suppress(OSError):
+        part.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -180,7 +180,8 @@ def _best_position(scene: _Scene, cloud: list[NDArray[np.float64]], axis: int) -
     edges = np.arange(scene.low[axis], scene.high[axis] + 5.0, 5.0)
     score = np.zeros(len(edges) - 1)
     for points in cloud:
-        profile = np.histogram(points[:, axis], edges)[0]
+        # organs lie in the body, but a wrong label may lie beside it
+        profile = np.histogram(points[:, axis].clip(edges[0], edges[-1]), edges)[0]
         score += np.minimum(1.0, 2.0 * profile / profile.max())
     best = np.flatnonzero(score >= 0.98 * score.max())
     return float(edges[best[len(best) // 2]]) + 2.5

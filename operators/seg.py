@@ -148,6 +148,7 @@ def build_seg(
         *(f"{segment.number} {segment.name}" for segment in segments),
         algorithm.DeviceUID,
         configuration,
+        "without empty frames" if omit_empty_frames else "with empty frames",
     )
     series_uid = derived_uid("series", *identity)
     moment = _moment(header, created)

@@ -11,6 +11,7 @@ from pydicom.valuerep import DSfloat
 
 from models.geometry import VolumeGeometry
 from operators.errors import OutputError
+from operators.loading import numbers_of, values_of
 from operators.series import Instance, SeriesVolume
 from operators.uids import derived_uid
 
@@ -87,8 +88,8 @@ def source_templates(slices: Sequence[Instance], geometry: VolumeGeometry) -> li
     for keyword in _TYPE_2:
         setattr(shared, keyword, None)
     for keyword in _COPIED:
-        if first.get(keyword):
-            setattr(shared, keyword, first[keyword].value)
+        if values := values_of(first, keyword):
+            setattr(shared, keyword, list(values) if len(values) > 1 else values[0])
     shared.Modality = "CT"
     shared.StudyInstanceUID = first.StudyInstanceUID
     shared.SeriesInstanceUID = first.SeriesInstanceUID
@@ -98,8 +99,9 @@ def source_templates(slices: Sequence[Instance], geometry: VolumeGeometry) -> li
     )
     _, shared.Rows, shared.Columns = geometry.shape
     k_mm, j_mm, i_mm = geometry.spacing_mm
+    (thickness_mm,) = numbers_of(first, "SliceThickness", 1) or (0.0,)
     shared.PixelSpacing = _decimal((j_mm, i_mm), first.PixelSpacing, _SAME_POSITION_MM)
-    shared.SliceThickness = _decimal((float(first.get("SliceThickness") or 0) or k_mm,))[0]
+    shared.SliceThickness = _decimal((thickness_mm if thickness_mm > 0 else k_mm,))[0]
     shared.SpacingBetweenSlices = _decimal((k_mm,))[0]
     shared.ImageOrientationPatient = _decimal(
         geometry.direction_lps[:, :2].T.ravel(), first.ImageOrientationPatient, _SAME_DIRECTION

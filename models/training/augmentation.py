@@ -169,7 +169,8 @@ def _crop(
 
 def _blur_and_noise(hu: Tensor, rng: Generator, augmentation: Augmentation) -> Tensor:
     if rng.random() < augmentation.blur_probability:
-        hu = _gaussian(hu, rng.uniform(0.3, augmentation.blur_voxels))
+        # around air, which is what lies outside
+        hu = _gaussian(hu - AIR_HU, rng.uniform(0.3, augmentation.blur_voxels)) + AIR_HU
     if rng.random() < augmentation.noise_probability:
         seed = torch.Generator().manual_seed(int(rng.integers(2**62)))
         noise = torch.randn(hu.shape, generator=seed)

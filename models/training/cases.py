@@ -100,8 +100,13 @@ def read_nifti(path: Path) -> tuple[NDArray[np.generic], VolumeGeometry]:
     try:
         import nibabel
     except ImportError as exc:
-        raise TrainingError("reading NIfTI needs nibabel: pip install 'viscera[train]'") from exc
-    image = nibabel.load(path)
+        raise TrainingError(
+            "reading NIfTI needs nibabel: pip install '.[train]' in viscera's sources"
+        ) from exc
+    try:
+        image = nibabel.load(path)
+    except (OSError, nibabel.filebasedimages.ImageFileError) as exc:
+        raise TrainingError(f"cannot read {path}: {exc}") from exc
     if not isinstance(image, nibabel.Nifti1Image) or len(image.shape) != 3:
         raise TrainingError(f"{path}: expected a NIfTI image of three dimensions")
     array = np.asarray(image.dataobj).transpose(2, 1, 0)  # (i, j, k) -> (k, j, i)

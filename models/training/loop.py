@@ -42,7 +42,8 @@ class TrainingPlan:
     synthetic_share
         Share of patches taken from synthetic cases, where there are both kinds.
     seed
-        Every step draws from `(seed, step)`, so a resumed run goes on as it would have.
+        Every step draws from `(seed, step)`, so a resumed run sees the patches it would have seen;
+        its learning rate follows the time it has trained.
     """
 
     patch: tuple[int, int, int]
@@ -66,16 +67,18 @@ class TrainingState:
     network: nn.Module
     optimizer: torch.optim.Optimizer
     average: dict[str, Tensor]
+    cases: list[str]
     step: int = 0
     trained_s: float = 0.0
 
     @classmethod
-    def start(cls, network: nn.Module, plan: TrainingPlan) -> TrainingState:
+    def start(cls, network: nn.Module, plan: TrainingPlan, cases: Sequence[Case]) -> TrainingState:
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
         )
         average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        return cls(network=network, optimizer=optimizer, average=average)
+        names = sorted(case.name for case in cases)
+        return cls(network=network, optimizer=optimizer, average=average, cases=names)
 
     def save(self, path: Path) -> None:
         """Write the checkpoint; an interrupted write leaves the last one in place."""
@@ -84,6 +87,7 @@ class TrainingState:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average,
+            "cases": self.cases,
             "step": self.step,
             "trained_s": self.trained_s,
         }
@@ -91,11 +95,23 @@ class TrainingState:
         os.replace(partial, path)
 
     def restore(self, path: Path) -> None:
-        """Go on from a checkpoint of the same network."""
+        """Go on from a checkpoint of the same network and cases.
+
+        Raises
+        ------
+        TrainingError
+            If it learnt from other cases: what it was not meant to see could then be called unseen.
+        """
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if content["cases"] != self.cases:
+            raise TrainingError(
+                f"{path} was trained on other cases: expected {', '.join(self.cases)}, "
+                f"found {', '.join(content['cases'])}"
+            )
         self.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])
-        self.average = content["average"]
+        for name, value in content["average"].items():
+            self.average[name].copy_(value)  # stays where the network is
         self.step = content["step"]
         self.trained_s = content["trained_s"]
 
@@ -131,7 +147,7 @@ def train(
         raise TrainingError("expected at least one case to train on, found none")
     device = device or torch.device("cpu")
     network.to(device).train()
-    state = TrainingState.start(network, plan)
+    state = TrainingState.start(network, plan, [*cases, *synthetic])
     if checkpoint.exists():
         state.restore(checkpoint)
         log.info("going on from step %d, %.0f s trained", state.step, state.trained_s)

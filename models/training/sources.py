@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from models.errors import TrainingError
-from models.geometry import LabelMap, Volume
+from models.geometry import LabelMap, Volume, VolumeGeometry
 from models.training.cases import Case, read_nifti, read_pair
 
 #: Reads a folder of DICOM slices; given by the caller, since this package knows arrays alone.
@@ -99,15 +101,18 @@ def _read_single(
 
 
 def _onto(label_map: LabelMap, volume: Volume) -> LabelMap:
-    """The labels in the voxel order of a volume on the same grid, whose slices may be reversed."""
+    """The labels with axes reversed where a volume on the same grid runs the other way."""
     if label_map.geometry.agrees_with(volume.geometry, tolerance_mm=0.1):
         return label_map
-    first = label_map.geometry.to_index(volume.geometry.to_lps((0, 0, 0)))
-    flips = tuple(axis for axis in range(3) if first[axis] > 0.5)
-    turned = label_map.labels[
-        tuple(slice(None, None, -1 if axis in flips else 1) for axis in range(3))
-    ]
-    return LabelMap(labels=turned.copy(), geometry=volume.geometry)
+    near = label_map.geometry.to_index(volume.geometry.to_lps((0, 0, 0)))
+    reversed_axes = [axis for axis in range(3) if near[axis] > 0.5]
+    turned = np.flip(label_map.labels, tuple(reversed_axes)).copy()
+    affine = label_map.geometry.affine_lps.copy()
+    for axis in reversed_axes:
+        last = label_map.geometry.shape[axis] - 1
+        affine[:3, 3] += affine[:3, 2 - axis] * last
+        affine[:3, 2 - axis] *= -1
+    return LabelMap(labels=turned, geometry=VolumeGeometry(shape=turned.shape, affine_lps=affine))
 
 
 def _case(

@@ -37,7 +37,11 @@ def test_a_bundle_reads_as_it_was_written(tiny_bundle: Bundle) -> None:
     bundle = Bundle.read(tiny_bundle.folder)
     assert (bundle.name, bundle.version) == ("tiny", "0.0.1")
     assert bundle.class_of == {"liver": 1, "kidney_left": 2, "kidney_right": 3}
-    assert [segment.label for segment in bundle.segments] == ["Liver", "Left kidney", "Right kidney"]
+    assert [segment.label for segment in bundle.segments] == [
+        "Liver",
+        "Left kidney",
+        "Right kidney",
+    ]
     assert bundle.preprocessing.spacing_mm == 3.0
     assert bundle.sliding_window.size == (32, 32, 32)
     assert bundle.sha256 == sha256_of(bundle.weights)
@@ -95,7 +99,9 @@ def test_missing_weights_are_named(tiny_bundle: Bundle) -> None:
 
 def test_weights_of_another_network_are_refused(tiny_bundle: Bundle) -> None:
     other = VNet(out_channels=4, width=3, kernel_size=3)
-    save_file({name: value.half() for name, value in other.state_dict().items()}, tiny_bundle.weights)
+    save_file(
+        {name: value.half() for name, value in other.state_dict().items()}, tiny_bundle.weights
+    )
     found = sha256_of(tiny_bundle.weights)
     edit(tiny_bundle, "metadata.json", lambda entries: entries.update(weights_sha256=found))
     with pytest.raises(BundleError, match="of another network"):
@@ -191,7 +197,7 @@ def test_a_bundle_is_found_by_name_among_others(tiny_bundle: Bundle, tmp_path: P
     assert find_bundle(None, tiny_bundle.folder).name == "tiny"
     with pytest.raises(BundleError, match=f"'{DEFAULT_MODEL}' in .* found other, tiny"):
         find_bundle(None, tmp_path)
-    with pytest.raises(BundleError, match="'third' in .* found other, tiny"):
+    with pytest.raises(BundleError, match=r"'third' in .* found other, tiny"):
         find_bundle("third", tmp_path)
     with pytest.raises(BundleError, match="found none"):
         find_bundle("other", tiny_bundle.folder)

@@ -69,7 +69,9 @@ def test_a_grid_along_the_patients_axes_becomes_exactly_canonical() -> None:
 
 def test_an_oblique_grid_turns_to_the_nearest_axes() -> None:
     for directions in signed_permutations():
-        source = VolumeGeometry.from_spacing(SHAPE, (4.7, 0.9, 1.3), (0, 0, 0), OBLIQUE @ directions)
+        source = VolumeGeometry.from_spacing(
+            SHAPE, (4.7, 0.9, 1.3), (0, 0, 0), OBLIQUE @ directions
+        )
         canonical = AxisOrder.closest(source).geometry(source).direction_lps
         np.testing.assert_allclose(canonical, OBLIQUE, atol=1e-12)
 

@@ -66,7 +66,9 @@ def classes_at(points_lps: NDArray[np.float64]) -> NDArray[np.uint8]:
     return classes
 
 
-def grid(name: str, extent_mm: tuple[float, float, float] = (175.0, 150.0, 135.0)) -> VolumeGeometry:
+def grid(
+    name: str, extent_mm: tuple[float, float, float] = (175.0, 150.0, 135.0)
+) -> VolumeGeometry:
     """A grid `name` that covers about `extent_mm` (x, y, z) around the middle of the patient."""
     directions, spacing = GRIDS[name]
     along = np.abs(directions.T) @ extent_mm
@@ -222,7 +224,9 @@ def test_progress_reaches_one_and_never_falls() -> None:
     geometry = grid("descending slices")
     prepared = SETTINGS.prepare(scan(geometry))
     told: list[float] = []
-    restore(one_hot(np.zeros(prepared.image.shape[2:], np.uint8), 2), prepared, NUMBERS, told.append)
+    restore(
+        one_hot(np.zeros(prepared.image.shape[2:], np.uint8), 2), prepared, NUMBERS, told.append
+    )
     assert told == sorted(told)
     assert told[-1] == 1.0
     assert len(told) >= 2

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from operators import holoscan_runtime
-from operators.errors import ImagingError
+from operators.errors import EngineError
 
 ROOT = Path(__file__).parents[3]
 IMPORT = (
@@ -43,5 +43,5 @@ def test_the_installed_package_provides_the_cuda_13_runtime() -> None:
 
 def test_a_missing_cuda_runtime_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(holoscan_runtime, "CUDA_RUNTIME", "libcudart.so.0")
-    with pytest.raises(ImagingError, match=r"libcudart\.so\.0.*pip install 'nvidia-cuda-runtime"):
+    with pytest.raises(EngineError, match=r"libcudart\.so\.0.*pip install 'nvidia-cuda-runtime"):
         holoscan_runtime.prepare()

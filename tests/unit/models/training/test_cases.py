@@ -128,8 +128,11 @@ def test_a_sheared_nifti_is_refused(tmp_path: Path) -> None:
 
 
 def test_folds_keep_patients_together_and_are_nearly_equal() -> None:
-    cases = [case_of(p, f"{p}-{n}") for p, count in zip("abcdef", (5, 1, 2, 2, 1, 1), strict=True)
-             for n in range(count)]
+    cases = [
+        case_of(p, f"{p}-{n}")
+        for p, count in zip("abcdef", (5, 1, 2, 2, 1, 1), strict=True)
+        for n in range(count)
+    ]
     dealt = folds(cases, 3)
     assert sorted(patient for fold in dealt for patient in fold) == list("abcdef")
     sizes = [sum(case.patient in fold for case in cases) for fold in dealt]

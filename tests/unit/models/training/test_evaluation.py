@@ -51,7 +51,9 @@ def test_unknown_voxels_do_not_count(tiny_bundle: Bundle) -> None:
     case = labelled(segmenter, frozenset())
     number = int(np.bincount(case.labels[case.labels > 0]).argmax())
     name = next(name for name, n in tiny_bundle.class_of.items() if n == number)
-    half = (case.labels == number) & (np.arange(case.labels.size).reshape(case.labels.shape) % 2 > 0)
+    half = (case.labels == number) & (
+        np.arange(case.labels.size).reshape(case.labels.shape) % 2 > 0
+    )
     case.labels[half] = UNKNOWN
     (result,) = evaluate(segmenter, [case])
     assert result.dice[name] == 1.0

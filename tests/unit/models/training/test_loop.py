@@ -23,7 +23,7 @@ from models.training.cases import Case
 from models.training.loop import TrainingPlan, TrainingState, draw_batch, train
 
 PLAN = TrainingPlan(
-    patch=(16, 32, 32),
+    patch=(48, 32, 32),
     spacing_mm=4.0,
     window=Window(low_hu=-200, high_hu=300),
     minutes=1.0,
@@ -91,8 +91,8 @@ def test_a_steps_batch_depends_on_seed_and_step_alone() -> None:
     assert torch.equal(first[1], again[1])
     assert not torch.equal(first[0], draw_batch(cases, (), PLAN, 6)[0])
     assert not torch.equal(first[0], draw_batch(cases, (), replace(PLAN, seed=4), 5)[0])
-    assert first[0].shape == (1, 1, 16, 32, 32)
-    assert first[1].shape == (1, 16, 32, 32)
+    assert first[0].shape == (1, 1, 48, 32, 32)
+    assert first[1].shape == (1, 48, 32, 32)
 
 
 def test_patients_count_alike_however_many_scans_they_have() -> None:
@@ -206,7 +206,7 @@ def test_the_rate_rises_then_falls_to_nothing(
 ) -> None:
     ticks = itertools.count(0.0, 3.0)  # twenty steps
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
-    plan = replace(PLAN, patch=(8, 32, 32), warmup=0.2)
+    plan = replace(PLAN, warmup=0.2)
     rates: list[float] = []
     step = torch.optim.AdamW.step
 
@@ -238,7 +238,7 @@ def test_the_result_is_an_average_that_follows_the_network(tmp_path: Path, clock
 def test_a_small_network_learns_a_small_case(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ticks = itertools.count(0.0, 0.75)  # eighty steps
+    ticks = itertools.count(0.0, 1.0)  # sixty steps
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     losses: list[float] = []
     train(
@@ -248,9 +248,9 @@ def test_a_small_network_learns_a_small_case(
         tmp_path / "c",
         on_step=lambda step, loss, share: losses.append(loss),
     )
-    assert len(losses) == 80
+    assert len(losses) == 60
     assert np.mean(losses[:5]) > 1.2
-    assert np.mean(losses[-5:]) < 0.4
+    assert np.mean(losses[-5:]) < 0.5
 
 
 def test_a_run_without_cases_is_refused(tmp_path: Path) -> None:
@@ -274,3 +274,19 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(
     ):
         train(network, [ball()], PLAN, tmp_path / "c")
     assert (tmp_path / "c").read_bytes() == kept
+
+
+@pytest.mark.parametrize("factor", [math.nan, math.inf, 1e30])
+def test_a_gradient_that_is_no_number_never_reaches_a_checkpoint(
+    factor: float, tmp_path: Path, clock: None
+) -> None:
+    """Clipping by an infinite norm makes all gradients 0, or NaN: both without a word."""
+    network = tiny()
+    spoil = network.classify.weight.register_hook(lambda gradient: gradient * factor)
+    with pytest.raises(TrainingError):
+        train(network, [ball()], PLAN, tmp_path / "c", checkpoint_every_s=0)
+    spoil.remove()
+    if (tmp_path / "c").exists():
+        state = TrainingState.start(tiny(), PLAN)
+        state.restore(tmp_path / "c")
+        assert all(torch.isfinite(value).all() for value in state.network.state_dict().values())

@@ -78,7 +78,7 @@ def test_an_absent_organ_that_is_not_drawn_costs_nothing() -> None:
 def test_drawing_an_unlabelled_organ_on_background_costs_nothing() -> None:
     labels, drawn = row(0, 0, 1, 1), sure_of(0, 2, 1, 1)
     assert float(partial_loss(drawn, labels, [frozenset({2})])) == pytest.approx(0)
-    assert float(partial_loss(drawn, labels, [frozenset({3})])) > 5  # class 2 is labelled here
+    assert float(partial_loss(drawn, labels, [frozenset({3})])) > 4  # class 2 is labelled here
 
 
 def test_drawing_an_unlabelled_organ_on_a_labelled_one_costs_as_background_does() -> None:
@@ -97,12 +97,13 @@ def test_unknown_voxels_have_no_part_in_loss_or_gradient() -> None:
     leaf = logits.clone().requires_grad_()
     loss = partial_loss(leaf, labels, [frozenset({3})])
     loss.backward()
+    value = float(loss.detach())
     assert leaf.grad is not None
     assert (leaf.grad[:, :, 0] == 0).all()
     assert leaf.grad[:, :, 1].abs().max() > 0
     changed = logits.clone()
     changed[:, :, 0] += 5 * torch.randn(1, 4, 3, 5, generator=generator)
-    assert float(partial_loss(changed, labels, [frozenset({3})])) == pytest.approx(float(loss))
+    assert float(partial_loss(changed, labels, [frozenset({3})])) == pytest.approx(value)
 
 
 def test_a_case_of_unknown_voxels_alone_costs_nothing() -> None:

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.runner import Runner, RunSettings, read_rules
+from models.bundle import Bundle
+from models.errors import BundleError
+from operators.errors import RulesError
+from operators.rules import default_rules
+
+
+def test_nothing_is_loaded_before_it_is_needed(tmp_path: Path) -> None:
+    runner = Runner(RunSettings(models=tmp_path / "nowhere"))
+    with pytest.raises(BundleError):
+        assert runner.segmenter
+
+
+def test_the_network_is_loaded_once(liver_bundle: Bundle) -> None:
+    runner = Runner(RunSettings(models=liver_bundle.folder, device="cpu"))
+    first = runner.segmenter
+    liver_bundle.weights.unlink()
+    assert runner.segmenter is first
+    assert first.bundle.sha256 == liver_bundle.sha256
+
+
+def test_a_model_that_came_late_is_found_by_the_next_run(
+    tmp_path: Path, ct_folder: Path, liver_bundle: Bundle
+) -> None:
+    hidden = liver_bundle.folder.rename(tmp_path / "hidden")
+    runner = Runner(RunSettings(models=liver_bundle.folder, device="cpu"))
+    report = runner.run(ct_folder, tmp_path / "out")
+    assert (report.outcome.status, report.segmenter) == ("bad_model", None)
+    hidden.rename(liver_bundle.folder)
+    report = runner.run(ct_folder, tmp_path / "out")
+    assert report.outcome.status == "ok"
+    assert report.segmenter is runner.segmenter
+
+
+def test_bad_rules_are_told_before_the_model_is_loaded(
+    tmp_path: Path, ct_folder: Path, liver_bundle: Bundle
+) -> None:
+    rules = tmp_path / "rules.json"
+    rules.write_text('{"selections": [{"name": "a", "conditions": {"Modalty": "CT"}}]}')
+    runner = Runner(RunSettings(models=liver_bundle.folder, rules=rules))
+    report = runner.run(ct_folder, tmp_path / "out")
+    assert report.outcome.status == "bad_rules"
+    assert "selections[0].conditions.Modalty" in report.message
+    assert report.segmenter is None
+
+
+def test_the_default_rules_apply_where_none_are_named() -> None:
+    assert read_rules(None) == default_rules()
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00", b"[]"])
+def test_a_rules_file_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "rules.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RulesError):
+        read_rules(path)
+
+
+class Faulty:
+    """A defect in the middle of a run."""
+
+    closed = False
+
+    def __call__(self, stage: str, share: float) -> None:
+        if stage == "segment":
+            raise ZeroDivisionError("a defect")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_defect_comes_out_as_itself_after_the_report_is_written(
+    tmp_path: Path, ct_folder: Path, liver_bundle: Bundle
+) -> None:
+    progress = Faulty()
+    runner = Runner(RunSettings(models=liver_bundle.folder, device="cpu"))
+    with pytest.raises(ZeroDivisionError, match="a defect"):
+        runner.run(ct_folder, tmp_path / "out", progress)
+    assert progress.closed
+    report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert (report["status"], report["exit_code"]) == ("internal_error", 1)
+    assert report["message"] == "a defect"
+    assert len(report["selection"]) == 1
+    (series,) = report["series"]
+    assert series["outputs"] == {}
+    assert series["status"] != "ok"  # nothing of it was finished
+
+
+def test_a_report_that_cannot_be_written_does_not_hide_the_defect(
+    tmp_path: Path, ct_folder: Path, liver_bundle: Bundle
+) -> None:
+    (tmp_path / "out").write_text("a file, not a folder")
+    runner = Runner(RunSettings(models=liver_bundle.folder, device="cpu"))
+    with pytest.raises(ZeroDivisionError):
+        runner.run(ct_folder, tmp_path / "out", Faulty())
