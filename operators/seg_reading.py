@@ -6,6 +6,8 @@ from pathlib import Path
 
 import highdicom
 import numpy as np
+from pydicom import Dataset
+from pydicom.errors import InvalidDicomError
 
 from models.geometry import LabelMap, VolumeGeometry
 from operators.errors import ImagingError, VolumeError
@@ -37,12 +39,15 @@ def read_label_map(path: Path, geometry: VolumeGeometry) -> tuple[LabelMap, dict
     """
     try:
         seg = highdicom.seg.segread(path)
-    except (ValueError, TypeError, AttributeError) as exc:
+    except (OSError, ValueError, TypeError, AttributeError, InvalidDicomError) as exc:
         raise ImagingError(f"expected a segmentation in {path}, found {exc}") from exc
     labels = np.zeros(geometry.shape, np.uint8)
     frames = seg.pixel_array.reshape(-1, seg.Rows, seg.Columns)
+    shared = seg.SharedFunctionalGroupsSequence[0]
     for item, frame in zip(seg.PerFrameFunctionalGroupsSequence, frames, strict=True):
-        position = item.PlanePositionSequence[0].ImagePositionPatient
+        # what is the same for all frames is stated once (PS3.3 C.7.6.16)
+        group = Dataset({**shared, **item})
+        position = group.PlanePositionSequence[0].ImagePositionPatient
         k, j, i = geometry.to_index([float(value) for value in position])
         apart_mm = np.abs(geometry.to_lps((round(k), 0, 0)) - geometry.to_lps((k, j, i))).max()
         if apart_mm > TOLERANCE_MM or not 0 <= round(k) < geometry.shape[0]:
@@ -50,7 +55,7 @@ def read_label_map(path: Path, geometry: VolumeGeometry) -> tuple[LabelMap, dict
                 f"{path}: expected every frame on a slice of the series, found one "
                 f"{apart_mm:.3f} mm beside it"
             )
-        number = item.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        number = group.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         labels[round(k)][frame > 0] = number
     names = {s.SegmentNumber: str(s.SegmentLabel) for s in seg.SegmentSequence}
     return LabelMap(labels=labels, geometry=geometry), names

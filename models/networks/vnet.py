@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 #: Convolutions of each stage, from the input's resolution down (figure 2 of the paper).
@@ -13,6 +14,22 @@ def _activation(channels: int) -> nn.Module:
     return nn.PReLU(channels)
 
 
+class _StageConv3d(nn.Conv3d):
+    """A "same" convolution whose gradients are right on the CPU too.
+
+    oneDNN 3.12 (torch 2.13) computes wrong bfloat16 weight gradients where the input has more than
+    one slice but fewer than the kernel; with the slices' padding added beforehand it does not.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        few = 1 < x.shape[2] < self.kernel_size[0]
+        if not (few and x.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
+            return super().forward(x)
+        margin, *others = (size // 2 for size in self.kernel_size)
+        padded = F.pad(x, (0, 0, 0, 0, margin, margin))
+        return F.conv3d(padded, self.weight, self.bias, self.stride, (0, *others))
+
+
 class ResidualStage(nn.Module):
     """`convolutions` convolutions at one resolution, plus the identity (figure 2)."""
 
@@ -21,7 +38,7 @@ class ResidualStage(nn.Module):
         layers: list[nn.Module] = []
         for index in range(convolutions):
             layers += [
-                nn.Conv3d(
+                _StageConv3d(
                     in_channels if index == 0 else channels,
                     channels,
                     kernel_size,

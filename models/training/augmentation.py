@@ -169,8 +169,7 @@ def _crop(
 
 def _blur_and_noise(hu: Tensor, rng: Generator, augmentation: Augmentation) -> Tensor:
     if rng.random() < augmentation.blur_probability:
-        # around air, which is what lies outside
-        hu = _gaussian(hu - AIR_HU, rng.uniform(0.3, augmentation.blur_voxels)) + AIR_HU
+        hu = _gaussian(hu, rng.uniform(0.3, augmentation.blur_voxels))
     if rng.random() < augmentation.noise_probability:
         seed = torch.Generator().manual_seed(int(rng.integers(2**62)))
         noise = torch.randn(hu.shape, generator=seed)
@@ -181,15 +180,16 @@ def _blur_and_noise(hu: Tensor, rng: Generator, augmentation: Augmentation) -> T
 
 
 def _gaussian(values: Tensor, sigma_voxels: float) -> Tensor:
+    """Smooth `(D, H, W)`; beyond the border it goes on with the border's values."""
     offsets = torch.arange(-2, 3, dtype=torch.float32)
     weights = torch.exp(-(offsets**2) / (2 * sigma_voxels**2))
     weights = weights / weights.sum()
-    blurred = values[None, None]
+    smooth = F.pad(values[None, None], (2,) * 6, mode="replicate")
     for axis in range(3):
-        kernel = weights.reshape([1, 1, *(5 if a == axis else 1 for a in range(3))])
-        padding = [2 if a == axis else 0 for a in range(3)]
-        blurred = F.conv3d(blurred, kernel, padding=padding)
-    return blurred[0, 0]
+        smooth = F.conv3d(
+            smooth, weights.reshape([1, 1, *(5 if a == axis else 1 for a in range(3))])
+        )
+    return smooth[0, 0]
 
 
 def _contrast(image: Tensor, rng: Generator, augmentation: Augmentation) -> Tensor:

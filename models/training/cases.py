@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,8 +124,16 @@ def read_pair(image: Path, label: Path) -> tuple[Volume, LabelMap]:
     whole = np.clip(np.rint(hu.astype(np.float32)), limits.min, limits.max).astype(np.int16)
     return (
         Volume(hu=whole, geometry=geometry),
-        LabelMap(labels=np.ascontiguousarray(labels).astype(np.uint8), geometry=label_geometry),
+        LabelMap(labels=as_labels(labels, label), geometry=label_geometry),
     )
+
+
+def as_labels(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+    """Label values as contiguous uint8; raises TrainingError where that would change one."""
+    labels = np.ascontiguousarray(values).astype(np.uint8)
+    if not np.array_equal(labels, values):
+        raise TrainingError(f"{path}: expected whole label values of 0 to 255, found others")
+    return labels
 
 
 def folds(cases: Sequence[Case], count: int) -> list[list[str]]:

@@ -103,10 +103,10 @@ class TrainingState:
             If it learnt from other cases: what it was not meant to see could then be called unseen.
         """
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if content["cases"] != self.cases:
+        if content.get("cases", []) != self.cases:
             raise TrainingError(
                 f"{path} was trained on other cases: expected {', '.join(self.cases)}, "
-                f"found {', '.join(content['cases'])}"
+                f"found {', '.join(content.get('cases', ['none']))}"
             )
         self.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])
@@ -141,7 +141,7 @@ def train(
     Raises
     ------
     TrainingError
-        If there is no case, or the loss is no longer finite.
+        If there is no case, or the loss or its gradient is no longer finite.
     """
     if not cases and not synthetic:
         raise TrainingError("expected at least one case to train on, found none")
@@ -221,7 +221,9 @@ def _step(
     if not math.isfinite(value):
         raise TrainingError(f"the loss is {value} at step {state.step}; lower the learning rate")
     loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
+    norm = float(nn.utils.clip_grad_norm_(state.network.parameters(), 1.0))
+    if not math.isfinite(norm):
+        raise TrainingError(f"the gradient is {norm} at step {state.step}")
     state.optimizer.step()
     state.step += 1
     decay = min(plan.ema_decay, state.step / (state.step + 10))

@@ -12,7 +12,7 @@ import numpy as np
 
 from models.errors import TrainingError
 from models.geometry import LabelMap, Volume, VolumeGeometry
-from models.training.cases import Case, read_nifti, read_pair
+from models.training.cases import Case, as_labels, read_nifti, read_pair
 
 #: Reads a folder of DICOM slices; given by the caller, since this package knows arrays alone.
 FolderReader = Callable[[Path], Volume]
@@ -94,7 +94,7 @@ def _read_single(
     if image.is_dir():
         volume = read_folder(image)
         values, grid = read_nifti(label)
-        labels = _onto(LabelMap(labels=values.astype("uint8"), geometry=grid), volume)
+        labels = _onto(LabelMap(labels=as_labels(values, label), geometry=grid), volume)
     else:
         volume, labels = read_pair(image, label)
     return _case(source["name"], volume, labels, source, numbers, set())

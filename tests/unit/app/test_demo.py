@@ -24,7 +24,9 @@ def write_truth(tmp_path: Path, liver_bundle: Bundle) -> Callable[[LabelMap], Pa
     """Writes a SEG whose segments are the truth's own organs, moved by nothing."""
 
     def write(label_map: LabelMap) -> Path:
-        volume = Volume(hu=np.zeros(label_map.geometry.shape, np.int16), geometry=label_map.geometry)
+        volume = Volume(
+            hu=np.zeros(label_map.geometry.shape, np.int16), geometry=label_map.geometry
+        )
         write_ct_series(volume, tmp_path / "in", SeriesIdentity(seed_text="truth"))
         ((series,),) = [study.series for study in scan_folder(tmp_path / "in").studies]
         source = build_volume(series)

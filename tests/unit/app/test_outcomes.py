@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.errors import AppError, ConfigurationError, PackageCollisionError
+from app.errors import AppError, PackageCollisionError
 from app.outcomes import (
     EXPECTED_ERRORS,
     INTERNAL_ERROR,
@@ -15,14 +15,17 @@ from app.outcomes import (
     OK,
     OUTCOMES,
     PARTIAL,
+    UNFINISHED,
     outcome_of,
     outcome_of_run,
+    outcome_of_series,
+    sentence_of,
 )
 from models.errors import BundleError, ModelError, OutOfMemoryError
 from operators.errors import ImagingError, NoOrganError, NothingSelectedError, VolumeError
 
 README = Path(__file__).parents[3] / "README.md"
-ALL = {*OUTCOMES.values(), OK, INTERNAL_ERROR, PARTIAL, INTERRUPTED}
+ALL = {*OUTCOMES.values(), OK, INTERNAL_ERROR, UNFINISHED, PARTIAL, INTERRUPTED}
 
 
 def subclasses(kind: type[BaseException]) -> Iterator[type[BaseException]]:
@@ -45,16 +48,16 @@ def test_every_error_we_raise_has_an_outcome_of_its_own(kind: type[BaseException
     assert issubclass(kind, EXPECTED_ERRORS)
 
 
-def test_a_status_has_one_code_and_a_code_one_status_but_for_bad_settings() -> None:
+def test_a_status_has_one_code_and_a_code_one_status_but_for_defects() -> None:
     codes = {outcome.status: outcome.exit_code for outcome in ALL}
     assert len(codes) == len(ALL)
     shared: dict[int, set[str]] = {}
     for status, code in codes.items():
         shared.setdefault(code, set()).add(status)
     assert {code: names for code, names in shared.items() if len(names) > 1} == {
-        2: {"bad_configuration", "bad_rules"}
+        1: {"internal_error", "unfinished"}
     }
-    assert sorted(set(codes.values())) == [0, 1, 2, *range(10, 21), 130]
+    assert sorted(set(codes.values())) == [0, 1, 2, *range(10, 22), 130]
 
 
 def test_codes_keep_their_meaning() -> None:
@@ -64,7 +67,6 @@ def test_codes_keep_their_meaning() -> None:
     assert outcome_of(BundleError("x")).exit_code == 14
     assert outcome_of(NoOrganError("x")).exit_code == 17
     assert outcome_of(PackageCollisionError("x")).exit_code == 18
-    assert outcome_of(ConfigurationError("x")).exit_code == 2
     assert outcome_of(KeyboardInterrupt()).exit_code == 130
     assert (OK.exit_code, PARTIAL.exit_code) == (0, 19)
 
@@ -90,17 +92,37 @@ def test_no_error_is_success() -> None:
 
 
 def test_the_end_of_a_run_follows_from_that_of_its_series() -> None:
-    volume, organ = VolumeError("x"), NoOrganError("x")
+    volume, organ = outcome_of(VolumeError("x")), outcome_of(NoOrganError("x"))
     assert outcome_of_run(None, []) == OK
-    assert outcome_of_run(None, [None, None]) == OK
-    assert outcome_of_run(None, [None, volume]) == PARTIAL
-    assert outcome_of_run(None, [volume]) == OUTCOMES[VolumeError]
-    assert outcome_of_run(None, [organ, volume]) == OUTCOMES[NoOrganError]
-    assert outcome_of_run(KeyboardInterrupt(), [None, volume]) == INTERRUPTED
+    assert outcome_of_run(None, [OK, OK]) == OK
+    assert outcome_of_run(None, [OK, volume]) == PARTIAL
+    assert outcome_of_run(None, [OK, UNFINISHED]) == PARTIAL
+    assert outcome_of_run(None, [volume]) == volume
+    assert outcome_of_run(None, [organ, volume]) == organ
+    assert outcome_of_run(None, [UNFINISHED]) == UNFINISHED
+    assert outcome_of_run(KeyboardInterrupt(), [OK, volume]) == INTERRUPTED
+
+
+def test_a_series_without_results_is_no_success_even_without_an_error() -> None:
+    assert outcome_of_series(None, finished=True) == OK
+    assert outcome_of_series(None, finished=False) == UNFINISHED
+    assert outcome_of_series(VolumeError("x"), finished=False) == OUTCOMES[VolumeError]
+    assert outcome_of_series(VolumeError("x"), finished=True) == OUTCOMES[VolumeError]
+
+
+def test_only_our_own_errors_are_quoted() -> None:
+    assert sentence_of(VolumeError("expected 2 images")) == "expected 2 images"
+    assert sentence_of(KeyboardInterrupt()) == "interrupted"
+    assert sentence_of(MemoryError()) == "out of memory"
+    assert sentence_of(ValueError("invalid PatientName Doe")) == (
+        "a defect of the program: ValueError"
+    )
 
 
 def test_the_readme_explains_every_code_and_status() -> None:
     rows = re.findall(r"^\| (\d+) \| (.+?) \| (.+?) \|$", README.read_text("utf-8"), re.MULTILINE)
-    told = {(status, int(code)) for code, names, _ in rows for status in re.findall("`(.+?)`", names)}
+    told = {
+        (status, int(code)) for code, names, _ in rows for status in re.findall("`(.+?)`", names)
+    }
     assert told == {(outcome.status, outcome.exit_code) for outcome in ALL}
     assert all(meaning.strip() for *_, meaning in rows)

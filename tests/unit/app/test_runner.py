@@ -87,11 +87,11 @@ def test_a_defect_comes_out_as_itself_after_the_report_is_written(
     assert progress.closed
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
     assert (report["status"], report["exit_code"]) == ("internal_error", 1)
-    assert report["message"] == "a defect"
+    assert report["message"] == "a defect of the program: ZeroDivisionError"
     assert len(report["selection"]) == 1
     (series,) = report["series"]
     assert series["outputs"] == {}
-    assert series["status"] != "ok"  # nothing of it was finished
+    assert (series["status"], series["message"]) == ("unfinished", "")
 
 
 def test_a_report_that_cannot_be_written_does_not_hide_the_defect(

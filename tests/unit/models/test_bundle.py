@@ -205,6 +205,13 @@ def test_a_bundle_is_found_by_name_among_others(tiny_bundle: Bundle, tmp_path: P
         find_bundle(None, tmp_path / "absent")
 
 
+def test_the_folder_one_stands_in_has_a_name(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_bundle.folder)
+    assert find_bundle("tiny", Path(".")).name == "tiny"
+
+
 def test_a_name_cannot_lead_out_of_the_folder(tiny_bundle: Bundle, tmp_path: Path) -> None:
     root = tmp_path / "inner"
     shutil.copytree(tiny_bundle.folder, root / "one")

@@ -21,6 +21,15 @@ def test_only_the_largest_piece_stays_and_the_next_best_class_takes_the_rest() -
     assert kept.argmax(dim=0).tolist() == [[[2, 2, 0, 1, 1, 1, 0, 2]]]
 
 
+def test_a_runner_up_that_would_be_stray_as_well_gives_way_to_background() -> None:
+    """Class 1 loses a piece to class 2, which has a larger piece elsewhere."""
+    winner = torch.tensor([[[1, 1, 0, 2, 2, 2, 0, 1]]])
+    scores = scores_of(winner)
+    scores[:, 0, 0, 7] = torch.tensor([0.1, 0.6, 0.3])
+    kept = keep_largest(scores, [1, 2])
+    assert kept.argmax(dim=0).tolist() == [[[1, 1, 0, 2, 2, 2, 0, 0]]]
+
+
 def test_classes_that_are_not_named_keep_all_their_pieces() -> None:
     winner = torch.tensor([[[2, 0, 2, 2, 1, 0, 1, 1]]])
     kept = keep_largest(scores_of(winner), [1])

@@ -176,6 +176,18 @@ def test_the_empty_margin_is_cut_and_its_labels_are_background() -> None:
     _assert_same_place(labels == 6, inside(places(geometry), LIVER), geometry)
 
 
+def test_what_was_cut_away_is_background_whatever_the_border_says() -> None:
+    geometry = grid("axial, pixels not square", extent_mm=(360.0, 340.0, 60.0))
+    prepared = SETTINGS.prepare(scan(geometry))
+    scores = one_hot(np.ones(prepared.image.shape[2:], np.uint8), 2)  # organ everywhere
+    labels = restore(scores, prepared, np.array([0, 5], np.uint8)).labels
+    seen = network_grid(prepared).to_index(places(geometry))
+    apart = np.maximum(-seen, seen - (np.array(prepared.image.shape[2:]) - 1)).max(axis=-1)
+    assert (labels[apart <= 0] == 5).all()
+    assert (labels[apart > 1] == 0).all()
+    assert (apart > 1).sum() > labels.size / 2
+
+
 @pytest.mark.parametrize("shape", [(1, 64, 51), (2, 40, 40), (9, 1, 30), (1, 1, 1)], ids=str)
 def test_a_volume_of_few_slices_goes_there_and_back(shape: tuple[int, int, int]) -> None:
     geometry = VolumeGeometry.from_spacing(shape, (5.0, 1.1, 1.3), (-20, -20, 10))

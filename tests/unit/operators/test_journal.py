@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,8 @@ from operators.errors import NoOrganError, OutputError, VolumeError
 from operators.journal import Journal
 from operators.selection import ChosenSeries
 from operators.series import Series, Study
+
+SERIES = Series(StudyInstanceUID="2.25.1", SeriesInstanceUID="2.25.7", instances=())
 
 
 def chosen(uid: str, selection: str = "first") -> ChosenSeries:
@@ -36,7 +37,6 @@ def test_each_series_has_a_folder_of_its_own_in_order_of_choice(journal: Journal
         Path("out/2.25.7"),
         Path("out/2.25.3"),
     ]
-    assert journal.record("2.25.3") is journal.records[1]
 
 
 def test_a_series_is_opened_once_whatever_chooses_it(journal: Journal) -> None:
@@ -50,7 +50,7 @@ def test_a_stage_announces_its_begin_and_end(
 ) -> None:
     with journal.run_stage("load"):
         assert told == [("load", 0.0)]
-    with journal.series_stage("2.25.7", "volume") as record:
+    with journal.series_stage(SERIES, "volume") as record:
         assert record is journal.records[0]
     assert told == [("load", 0.0), ("load", 1.0), ("volume", 0.0), ("volume", 1.0)]
     assert set(journal.stages_s) == {"load"}
@@ -70,7 +70,7 @@ def test_time_adds_up_when_a_stage_comes_again(journal: Journal) -> None:
 def test_an_error_of_a_series_is_noted_and_stays_there(
     journal: Journal, told: list[tuple[str, float]], error: VolumeError | BundleError
 ) -> None:
-    with journal.series_stage("2.25.7", "volume"):
+    with journal.series_stage(SERIES, "volume"):
         raise error
     (record,) = journal.records
     assert record.error is error
@@ -81,7 +81,7 @@ def test_an_error_of_a_series_is_noted_and_stays_there(
 def test_the_first_error_of_a_series_is_the_one_reported(journal: Journal) -> None:
     first = NoOrganError("no organ")
     for error in (first, OutputError("disk full")):
-        with journal.series_stage("2.25.7", "write"):
+        with journal.series_stage(SERIES, "write"):
             raise error
     assert journal.records[0].error is first
 
@@ -90,7 +90,7 @@ def test_the_first_error_of_a_series_is_the_one_reported(journal: Journal) -> No
 def test_what_is_no_error_of_the_series_comes_out(
     journal: Journal, kind: type[BaseException]
 ) -> None:
-    with pytest.raises(kind), journal.series_stage("2.25.7", "volume"):
+    with pytest.raises(kind), journal.series_stage(SERIES, "volume"):
         raise kind
     with pytest.raises(kind), journal.run_stage("load"):
         raise kind
@@ -116,7 +116,52 @@ def test_nobody_needs_to_listen() -> None:
 def test_the_log_names_the_series_and_the_stage(
     journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
-    listen: Callable[[], str] = lambda: caplog.text  # noqa: E731
-    with journal.series_stage("2.25.7", "volume"):
+    with caplog.at_level("WARNING"), journal.series_stage(SERIES, "volume"):
         raise VolumeError("expected one image per position")
-    assert listen() == "" or "series 2.25.7, volume: expected one image" in listen()
+    assert "series 2.25.7, volume: expected one image per position" in caplog.text
+
+
+def test_one_series_uid_in_two_studies_is_two_folders(journal: Journal) -> None:
+    twin = Series(StudyInstanceUID="2.25.2", SeriesInstanceUID="2.25.7", instances=())
+    study = Study(StudyInstanceUID="2.25.2", series=(twin,))
+    assert journal.open(ChosenSeries(selection_name="first", study=study, series=twin))
+    first, second = journal.records
+    assert [record.folder.name for record in (first, second)] == ["2.25.7", "2.25.2_2.25.7"]
+    with journal.series_stage(twin, "volume"):
+        raise VolumeError("x")
+    assert (first.error, type(second.error)) == (None, VolumeError)
+
+
+@pytest.mark.parametrize("uid", ["../2.25.7", "2.25.7/x", "..", "", "2.25.a"])
+def test_no_uid_leads_out_of_the_output_folder(uid: str) -> None:
+    journal = Journal(Path("out"))
+    with pytest.raises(OutputError, match="expected a UID"):
+        journal.open(chosen(uid))
+    assert journal.records == ()
+
+
+def test_a_series_is_finished_with_its_segmentation(journal: Journal) -> None:
+    (record,) = journal.records
+    record.outputs["preview"] = record.folder / "preview.png"
+    assert not record.finished
+    record.outputs["seg"] = record.folder / "segmentation.dcm"
+    assert record.finished
+
+
+def test_a_stopped_run_ends_at_the_next_progress_and_not_before(
+    journal: Journal, told: list[tuple[str, float]]
+) -> None:
+    def work() -> None:
+        with journal.series_stage(SERIES, "segment"):
+            journal.announce("segment", 0.25)
+            journal.stop()
+            assert told[-1] == ("segment", 0.25)
+            journal.announce("segment", 0.5)
+            pytest.fail("the work goes on")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert told[-1] == ("segment", 0.5)  # so that the bar stands where the work ended
+    assert journal.records[0].error is None
+    with pytest.raises(KeyboardInterrupt), journal.run_stage("load"):
+        pytest.fail("no stage begins after a stop")

@@ -59,7 +59,9 @@ def source(folder: Path, directions: NDArray[np.float64]) -> SeriesVolume:
     return build_volume(series)
 
 
-def write(folder: Path, labels: NDArray[np.uint8], directions: NDArray[np.float64]) -> tuple[Path, VolumeGeometry]:  # fmt: skip # noqa: E501
+def write(
+    folder: Path, labels: NDArray[np.uint8], directions: NDArray[np.float64]
+) -> tuple[Path, VolumeGeometry]:
     series = source(folder, directions)
     geometry = series.volume.geometry
     path = folder / "seg.dcm"
@@ -104,17 +106,15 @@ def test_a_single_slice_of_a_single_organ_comes_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(label_map.labels, labels == 8)
 
 
-@pytest.mark.parametrize(
-    ("moved_mm", "apart"), [((0, 0, 1.5), r"1\.500"), ((0, 0, -16.0), r"0\.000"), ((2.5, 0, 0), "2.5")]
-)  # fmt: skip
+@pytest.mark.parametrize("moved_mm", [(0, 0, 1.5), (0, 0, -16.0), (2.5, 0, 0), (0, -1.0, 0)])
 def test_a_grid_that_is_not_the_series_own_is_refused(
-    tmp_path: Path, moved_mm: tuple[float, float, float], apart: str
+    tmp_path: Path, moved_mm: tuple[float, float, float]
 ) -> None:
     """Also where it lies beside the slices' planes by nothing, but begins elsewhere."""
     path, geometry = write(tmp_path, asymmetric(), DIRECTIONS["axial"])
     origin = np.add(geometry.to_lps((0, 0, 0)), moved_mm).tolist()
     other = VolumeGeometry.from_spacing(SHAPE, SPACING_MM, origin)
-    with pytest.raises(VolumeError, match=f"on a slice of the series, found one {apart}"):
+    with pytest.raises(VolumeError, match="expected every frame on a slice of the series"):
         read_label_map(path, other)
 
 

@@ -39,6 +39,7 @@ CALM = Augmentation(
     organ_shift_probability=0,
     contrast=0.05,
     noise_hu=5,
+    blur_probability=0,
     thick_slice_probability=0,
     crop_probability=0,
 )
@@ -159,11 +160,11 @@ def test_a_finished_run_gives_its_weights_again_without_a_step(tmp_path: Path, c
 
 def test_a_checkpoint_holds_the_whole_state(tmp_path: Path, clock: None) -> None:
     train(tiny(), [ball()], PLAN, tmp_path / "c")
-    state = TrainingState.start(tiny(), PLAN)
+    state = TrainingState.start(tiny(), PLAN, [ball()])
     state.restore(tmp_path / "c")
     assert (state.step, state.trained_s) == (6, 60.0)
     state.save(tmp_path / "d")
-    other = TrainingState.start(tiny(), PLAN)
+    other = TrainingState.start(tiny(), PLAN, [ball()])
     other.restore(tmp_path / "d")
     assert_same(dict(state.network.state_dict()), dict(other.network.state_dict()))
     assert_same(state.average, other.average)
@@ -175,7 +176,7 @@ def test_a_checkpoint_holds_the_whole_state(tmp_path: Path, clock: None) -> None
 def test_an_interrupted_write_leaves_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = TrainingState.start(tiny(), PLAN)
+    state = TrainingState.start(tiny(), PLAN, [ball()])
     state.step = 41
     state.save(tmp_path / "c")
     whole_save = torch.save
@@ -191,6 +192,15 @@ def test_an_interrupted_write_leaves_the_last_checkpoint(
         state.save(tmp_path / "c")
     state.restore(tmp_path / "c")
     assert state.step == 41
+
+
+def test_a_checkpoint_of_other_cases_is_refused(tmp_path: Path, clock: None) -> None:
+    """Scores of a case that was learnt from earlier would be called scores of an unseen one."""
+    train(tiny(), [ball("a"), ball("b")], replace(PLAN, minutes=1 / 6), tmp_path / "c")
+    kept = (tmp_path / "c").read_bytes()
+    with pytest.raises(TrainingError, match="expected a-1, found a-1, b-1"):
+        train(tiny(), [ball("a")], PLAN, tmp_path / "c")
+    assert (tmp_path / "c").read_bytes() == kept
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -249,8 +259,8 @@ def test_a_small_network_learns_a_small_case(
         on_step=lambda step, loss, share: losses.append(loss),
     )
     assert len(losses) == 60
-    assert np.mean(losses[:5]) > 1.2
-    assert np.mean(losses[-5:]) < 0.5
+    assert np.median(losses[:10]) > 1.2
+    assert np.median(losses[-10:]) < 0.5 * np.median(losses[:10])
 
 
 def test_a_run_without_cases_is_refused(tmp_path: Path) -> None:
@@ -287,6 +297,6 @@ def test_a_gradient_that_is_no_number_never_reaches_a_checkpoint(
         train(network, [ball()], PLAN, tmp_path / "c", checkpoint_every_s=0)
     spoil.remove()
     if (tmp_path / "c").exists():
-        state = TrainingState.start(tiny(), PLAN)
+        state = TrainingState.start(tiny(), PLAN, [ball()])
         state.restore(tmp_path / "c")
         assert all(torch.isfinite(value).all() for value in state.network.state_dict().values())
