@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.progress import Progress
@@ -14,6 +15,8 @@ from models.phantom import make_phantom
 from operators.ct_series import SeriesIdentity, write_ct_series
 from operators.seg_reading import read_label_map
 
+#: A number that no voxel of a SEG has, for organs it does not hold.
+ABSENT = 255
 #: Label of each organ in a phantom's truth.
 TRUTH = {
     "Spleen": 1,
@@ -57,20 +60,24 @@ def run_demo(runner: Runner, output: Path, seed: int, progress: Progress) -> Rep
     for record in report.journal.records:
         if "seg" in record.outputs and record.geometry is not None:
             # series on axial slices from feet to head come back on the very grid they were made on
-            scores = compare(record.outputs["seg"], phantom.label_map)
+            looked_for = [segment.label for segment in runner.segmenter.bundle.segments]
+            scores = compare(record.outputs["seg"], phantom.label_map, looked_for)
     return dataclasses.replace(
         report, extra={"phantom": {"seed": seed, "phase": phantom.phase}, "truth_dice": scores}
     )
 
 
-def compare(seg: Path, truth: LabelMap) -> dict[str, float | None]:
-    """Dice of each organ of the truth, read back from the SEG; None where both lack it."""
+def compare(seg: Path, truth: LabelMap, looked_for: Sequence[str]) -> dict[str, float | None]:
+    """Dice of each organ that the model looks for, read back from the SEG.
+
+    None where neither the SEG nor the truth has the organ.
+    """
     label_map, names = read_label_map(seg, truth.geometry)
     numbers = {label: number for number, label in names.items()}
-    return {
-        label: None if score is None else round(score, 4)
-        for label, value in TRUTH.items()
-        if (score := dice(label_map.labels, truth.labels, numbers.get(label, 255), value))
-        is not None
-        or label in numbers
-    }
+    scores: dict[str, float | None] = {}
+    for label in looked_for:
+        if label in TRUTH:
+            number = numbers.get(label, ABSENT)
+            score = dice(label_map.labels, truth.labels, number, TRUTH[label])
+            scores[label] = None if score is None else round(score, 4)
+    return scores

@@ -16,7 +16,7 @@ from operators.deploy_core import Application
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: How often the handlers are set again, since Holoscan sets its own when a graph starts.
-HOLD_EVERY_S = 0.1
+HOLD_EVERY_S = 0.02
 
 
 def run_stoppable(graph: Application, stop: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import Protocol, TextIO
@@ -39,6 +40,8 @@ class Bar:
             file=stream,
             bar_format="{desc:<14} {bar} {n:3.0f} %  {elapsed}",
             leave=False,
+            # a terminal that states no width (some containers') would get no bar at all
+            ncols=None if shutil.get_terminal_size((0, 0)).columns else 80,
         )
 
     def __call__(self, stage: str, share: float) -> None:

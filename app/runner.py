@@ -15,6 +15,7 @@ from models.bundle import find_bundle
 from models.segmenter import Segmenter
 from operators.errors import RulesError
 from operators.journal import Journal
+from operators.outputs import make_folder
 from operators.rules import Rules, default_rules, parse_rules
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ class Runner:
         from app.graph import SegmentationGraph  # MONAI Deploy takes seconds to load
         from app.interruption import run_stoppable
 
+        make_folder(journal.output)  # rather now than after the work
         rules = read_rules(self.settings.rules)
         with journal.run_stage("load model"):
             segmenter = self.segmenter

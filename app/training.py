@@ -7,7 +7,8 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from models.training.augmentation import Augmentation
 from models.training.cases import Case, folds
 from models.training.evaluation import CaseResult, evaluate, markdown_table
 from models.training.loop import TrainingPlan, train
-from models.training.sources import read_sources
+from models.training.sources import check_sources, read_sources
 from operators.loading import scan_folder
 from operators.rules import default_rules
 from operators.selection import select_series
@@ -81,7 +82,10 @@ def read_config(bundle: Bundle, path: Path | None) -> dict[str, Any]:
 
 def read_cases(bundle: Bundle, config: dict[str, Any], data: Path) -> list[Case]:
     """Read the real cases that a configuration names."""
-    return read_sources(config["sources"], data, bundle.class_of, read_dicom_folder)
+    with configuration_errors():
+        sources = config["sources"]
+        check_sources(sources)
+    return read_sources(sources, data, bundle.class_of, read_dicom_folder)
 
 
 def read_dicom_folder(folder: Path) -> Volume:
@@ -95,14 +99,13 @@ def make_phantoms(bundle: Bundle, config: dict[str, Any]) -> list[Case]:
     wanted = config.get("phantoms")
     if not wanted:
         return []
-    unlabelled = [n for organ, n in bundle.class_of.items() if organ not in wanted["labels"]]
-    classes = {
-        value: bundle.class_of[organ]
-        for organ, value in wanted["labels"].items()
-        if organ in bundle.class_of
-    }
+    with configuration_errors():
+        labels = {organ: int(value) for organ, value in wanted["labels"].items()}
+        seeds = range(wanted["first_seed"], wanted["first_seed"] + wanted["count"])
+    unlabelled = [n for organ, n in bundle.class_of.items() if organ not in labels]
+    classes = {v: bundle.class_of[organ] for organ, v in labels.items() if organ in bundle.class_of}
     cases = []
-    for seed in range(wanted["first_seed"], wanted["first_seed"] + wanted["count"]):
+    for seed in seeds:
         phantom = phantom_case(seed)
         cases.append(
             Case.from_volume(
@@ -124,15 +127,25 @@ def make_plan(bundle: Bundle, config: dict[str, Any], minutes: float | None) -> 
         for name in ("batch", "learning_rate", "weight_decay", "synthetic_share", "seed")
         if name in config
     }
-    size = config.get("patch", bundle.sliding_window.size)
-    return TrainingPlan(
-        patch=(size[0], size[1], size[2]),
-        spacing_mm=bundle.preprocessing.spacing_mm,
-        window=bundle.preprocessing.window,
-        minutes=config["minutes"] if minutes is None else minutes,
-        augmentation=Augmentation(**config.get("augmentation", {})),
-        **kept,
-    )
+    with configuration_errors():
+        depth, height, width = config.get("patch", bundle.sliding_window.size)
+        return TrainingPlan(
+            patch=(int(depth), int(height), int(width)),
+            spacing_mm=bundle.preprocessing.spacing_mm,
+            window=bundle.preprocessing.window,
+            minutes=float(config["minutes"] if minutes is None else minutes),
+            augmentation=Augmentation(**config.get("augmentation", {})),
+            **kept,
+        )
+
+
+@contextmanager
+def configuration_errors() -> Iterator[None]:
+    """Tell a missing or misspelt setting as such; for code that only reads settings."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as exc:
+        raise TrainingError(f"the training configuration is incomplete or wrong: {exc!r}") from exc
 
 
 def _leave_patients_out(

@@ -52,8 +52,8 @@ def read_label_map(path: Path, geometry: VolumeGeometry) -> tuple[LabelMap, dict
         apart_mm = np.abs(geometry.to_lps((round(k), 0, 0)) - geometry.to_lps((k, j, i))).max()
         if apart_mm > TOLERANCE_MM or not 0 <= round(k) < geometry.shape[0]:
             raise VolumeError(
-                f"{path}: expected every frame on a slice of the series, found one "
-                f"{apart_mm:.3f} mm beside it"
+                f"{path}: expected every frame on a slice of the series, found one at the index "
+                f"{k:.3f} of {geometry.shape[0]} slices, {apart_mm:.3f} mm beside it"
             )
         number = group.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         labels[round(k)][frame > 0] = number

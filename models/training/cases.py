@@ -87,7 +87,7 @@ class Case:
     def volume(self) -> Volume:
         """The image on a grid of its own that starts at the origin."""
         geometry = VolumeGeometry.from_spacing(self.hu.shape, self.spacing_mm)
-        return Volume(hu=self.hu, geometry=geometry)
+        return Volume(hu=self.hu.view(), geometry=geometry)  # a volume makes its array read-only
 
 
 def read_nifti(path: Path) -> tuple[NDArray[np.generic], VolumeGeometry]:

@@ -60,6 +60,15 @@ def read_sources(
     return cases
 
 
+def check_sources(sources: Sequence[Mapping[str, Any]]) -> None:
+    """Make sure that every source says all that it has to; raises TrainingError."""
+    for number, source in enumerate(sources):
+        needed = ("labels",) if "pairs" in source else ("image", "label", "name", "labels")
+        missing = [key for key in needed if key not in source]
+        if missing:
+            raise TrainingError(f"sources[{number}]: expected {', '.join(missing)}, found none")
+
+
 def _read_pairs(source: Mapping[str, Any], folder: Path, numbers: Mapping[str, int]) -> list[Case]:
     images = sorted(folder.glob("*_ct.nii.gz"))
     if not images:

@@ -51,17 +51,18 @@ def test_the_truth_compared_with_itself_is_perfect(
     labels[2:4, 3:5, 6:8] = 5  # oesophagus, which no segment stands for
     truth = LabelMap(labels=labels, geometry=geometry)
     seg = write_truth(truth)
-    scores = compare(seg, truth)
-    assert scores == {"Liver": 1.0, "Left kidney": 1.0}
+    organs = ("Liver", "Left kidney", "Right kidney")
+    scores = compare(seg, truth, organs)
+    assert scores == {"Liver": 1.0, "Left kidney": 1.0, "Right kidney": None}
 
     shifted = np.roll(labels, 1, axis=2)
-    scores = compare(seg, LabelMap(labels=shifted, geometry=geometry))
+    scores = compare(seg, LabelMap(labels=shifted, geometry=geometry), organs)
     assert scores["Liver"] == pytest.approx(2 / 3, abs=1e-4)
     assert scores["Left kidney"] == pytest.approx(2 / 3, abs=1e-4)
 
     labels = labels.copy()
     labels[labels == TRUTH["Left kidney"]] = TRUTH["Right kidney"]
-    scores = compare(seg, LabelMap(labels=labels, geometry=geometry))
+    scores = compare(seg, LabelMap(labels=labels, geometry=geometry), organs)
     assert scores == {"Liver": 1.0, "Left kidney": 0.0, "Right kidney": 0.0}
 
 

@@ -97,7 +97,15 @@ def test_a_defect_comes_out_as_itself_after_the_report_is_written(
 def test_a_report_that_cannot_be_written_does_not_hide_the_defect(
     tmp_path: Path, ct_folder: Path, liver_bundle: Bundle
 ) -> None:
-    (tmp_path / "out").write_text("a file, not a folder")
+    out = tmp_path / "out"
+
+    class Sabotage(Faulty):
+        def __call__(self, stage: str, share: float) -> None:
+            if out.is_dir():
+                out.rmdir()
+                out.write_text("a file, not a folder")
+            super().__call__(stage, share)
+
     runner = Runner(RunSettings(models=liver_bundle.folder, device="cpu"))
     with pytest.raises(ZeroDivisionError):
-        runner.run(ct_folder, tmp_path / "out", Faulty())
+        runner.run(ct_folder, out, Sabotage())
