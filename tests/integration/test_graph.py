@@ -224,7 +224,7 @@ def test_the_tables_and_the_preview_agree_with_the_segmentation(
     table = json.loads(record.outputs["volumes_json"].read_text("utf-8"))["organs"]
     with record.outputs["volumes_csv"].open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert len(table) == len(rows) == 7  # also what was looked for in vain
+    assert len(table) == len(rows) == len(runner.segmenter.bundle.segments)  # found or not
     for organ, row in zip(table, rows, strict=True):
         expected = counts.get(organ["label"], 0)
         assert organ["voxel_count"] == int(row["voxel_count"]) == expected
