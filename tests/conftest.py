@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from models.bundle import Bundle
+from operators.holoscan_runtime import prepare
 
+prepare()  # as the program does at its start: MONAI imports Holoscan
 torch.set_num_threads(1)  # several test runs share a machine, and sums keep one order
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -6,8 +6,7 @@ import csv
 import json
 import random
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,6 @@ from models.metrics import dice
 from operators.ct_series import SIGNED, UNSIGNED, Storage
 from operators.seg_reading import read_label_map
 
-ROOT = Path(__file__).parents[2]
-VISCERA = Path(sys.executable).with_name("viscera")
 #: Elements that hold the time of the run.
 CLOCK = (
     "ContentDate",
@@ -86,11 +83,6 @@ SCANS = {
 @pytest.fixture(scope="module")
 def runner(tent_bundle: Bundle) -> Runner:
     return Runner(RunSettings(models=tent_bundle.folder, device="cpu"))
-
-
-def only(paths: Iterator[Path]) -> Path:
-    (path,) = paths
-    return path
 
 
 def content(folder: Path) -> dict[str, Any]:
@@ -234,10 +226,7 @@ def test_the_tables_and_the_preview_agree_with_the_segmentation(
         if expected:
             assert organ["mean_hu"] == pytest.approx(organs[organ["name"]].hu, abs=10)
             assert organ["complete"] is True
-    assert {organ["label"] for organ in table if not organ["voxel_count"]} == {
-        "Gallbladder",
-        "Pancreas",
-    }
+    assert {organ["label"] for organ in table if not organ["voxel_count"]} == {"Gallbladder"}
     with Image.open(record.outputs["preview"]) as picture:
         picture.load()
         assert picture.format == "PNG"

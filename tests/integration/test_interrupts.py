@@ -33,9 +33,6 @@ def check_report(out: Path, status: str, code: int) -> dict[str, Any]:
     return report
 
 
-# --- input
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 def test_an_interrupt_during_the_segmentation_is_reported(
     number: signal.Signals,
