@@ -72,9 +72,10 @@ def _guarded(command: Callable[[argparse.Namespace], int], parsed: argparse.Name
         outcome = outcome_of(exc)
         print(f"viscera: {sentence_of(exc)}", file=sys.stderr)
         return outcome.exit_code
-    except Exception:
-        traceback.print_exc()
-        print("viscera: this is a defect of the program; please report it", file=sys.stderr)
+    except Exception as exc:
+        # where, but not the message: those of other libraries may quote a patient's data
+        traceback.print_tb(exc.__traceback__)
+        print(f"viscera: {sentence_of(exc)}; please report it", file=sys.stderr)
         return INTERNAL_ERROR.exit_code
 
 

@@ -12,15 +12,9 @@ from typing import Any
 
 import pytest
 
-from app.cli import main
 from models.bundle import Bundle
 
 ROOT = Path(__file__).parents[2]
-
-
-def run(folder: Path, out: Path, models: Path, *options: str) -> int:
-    arguments = ["segment", str(folder), "-o", str(out), "-m", str(models), "--device", "cpu"]
-    return main([*arguments, *options])
 
 
 def check_report(out: Path, status: str, code: int) -> dict[str, Any]:
