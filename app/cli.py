@@ -1,4 +1,4 @@
-"""The command line: `viscera segment|demo|train|evaluate`, and the start of a MAP."""
+"""The command line: `viscera segment|select|demo|train|evaluate`, and the start of a MAP."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from pathlib import Path
 from app.outcomes import EXPECTED_ERRORS, INTERNAL_ERROR, outcome_of, sentence_of
 from app.progress import make_progress
 from app.report import Report
-from app.runner import Runner, RunSettings
+from app.runner import Runner, RunSettings, holds_rules, read_rules
 from app.summary import summarise
 from operators.holoscan_runtime import prepare
 from operators.product import product_version
+from operators.slice_stack import LARGEST_GAP_MM
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +46,12 @@ def main_map(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     if parsed.input is None or parsed.output is None:
         parser.error("expected -i and -o, or HOLOSCAN_INPUT_PATH and HOLOSCAN_OUTPUT_PATH")
-    parsed.folder = parsed.input
-    return _guarded(_segment, parsed)
+    parsed.config = _path(env, "HOLOSCAN_CONFIG_PATH")
+    return _guarded(_segment_in_map, parsed)
 
 
+_INPUT = "folder, zip archive, DICOMDIR or DICOM file"
+_RULES = "series selection rules: the App SDK's JSON, or YAML such as app.yaml"
 _LEVELS = ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -88,11 +91,18 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     segment = commands.add_parser("segment", help="segment the CT in a folder of DICOM")
-    segment.add_argument("folder", type=Path, metavar="FOLDER")
+    segment.add_argument("input", type=Path, metavar="INPUT", help=_INPUT)
     segment.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
     segment.add_argument("-m", "--models", type=Path, help="folder of bundles, or one bundle")
     _run_options(segment)
     segment.set_defaults(command=_segment)
+
+    select = commands.add_parser("select", help="show which series would be segmented, and why")
+    select.add_argument("input", type=Path, metavar="INPUT", help=_INPUT)
+    _selection_options(select)
+    select.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    select.add_argument("-v", "--verbose", action="store_true", help="print what is being done")
+    select.set_defaults(command=_select)
 
     demo = commands.add_parser("demo", help="segment a generated patient and compare with truth")
     demo.add_argument("-o", "--output", type=Path, default=Path("out"), metavar="OUT")
@@ -120,10 +130,26 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="name of the bundle (default: the one there is)")
-    parser.add_argument("--rules", type=Path, help="series selection rules (App SDK's JSON)")
+    _selection_options(parser)
+    parser.add_argument(
+        "--any-anatomy",
+        action="store_true",
+        help="segment even what shows another part of the body than the model knows",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:N")
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("-v", "--verbose", action="store_true", help="print what is being done")
+
+
+def _selection_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rules", type=Path, help=_RULES)
+    parser.add_argument(
+        "--largest-gap-mm",
+        type=float,
+        default=LARGEST_GAP_MM,
+        metavar="MM",
+        help=f"widest gap between images that is filled in (default {LARGEST_GAP_MM:g})",
+    )
 
 
 def _training_options(parser: argparse.ArgumentParser) -> None:
@@ -135,9 +161,22 @@ def _training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="print what is being done")
 
 
+def _segment_in_map(parsed: argparse.Namespace) -> int:
+    if parsed.rules is None and parsed.config is not None and holds_rules(parsed.config):
+        parsed.rules = parsed.config
+    return _segment(parsed)
+
+
 def _segment(parsed: argparse.Namespace) -> int:
     runner = Runner(_settings(parsed))
-    return _finish(runner.run(parsed.folder, parsed.output, make_progress(parsed.quiet)), parsed)
+    return _finish(runner.run(parsed.input, parsed.output, make_progress(parsed.quiet)), parsed)
+
+
+def _select(parsed: argparse.Namespace) -> int:
+    from app.selection_table import run_selection
+
+    rules = read_rules(parsed.rules)
+    return run_selection(parsed.input, rules, parsed.largest_gap_mm, as_json=parsed.json)
 
 
 def _demo(parsed: argparse.Namespace) -> int:
@@ -150,7 +189,12 @@ def _demo(parsed: argparse.Namespace) -> int:
 
 def _settings(parsed: argparse.Namespace) -> RunSettings:
     return RunSettings(
-        models=parsed.models, model=parsed.model, rules=parsed.rules, device=parsed.device
+        models=parsed.models,
+        model=parsed.model,
+        rules=parsed.rules,
+        device=parsed.device,
+        largest_gap_mm=parsed.largest_gap_mm,
+        any_anatomy=parsed.any_anatomy,
     )
 
 

@@ -60,7 +60,7 @@ def run_demo(runner: Runner, output: Path, seed: int, progress: Progress) -> Rep
     for record in report.journal.records:
         if "seg" in record.outputs and record.geometry is not None:
             # series on axial slices from feet to head come back on the very grid they were made on
-            looked_for = [segment.label for segment in runner.segmenter.bundle.segments]
+            looked_for = [segment.label for segment in runner.models.segmenter().bundle.segments]
             scores = compare(record.outputs["seg"], phantom.label_map, looked_for)
     return dataclasses.replace(
         report, extra={"phantom": {"seed": seed, "phase": phantom.phase}, "truth_dice": scores}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.segmenter import Segmenter
+from models.resident import ResidentModels
 from operators.deploy_core import Application
 from operators.holoscan_ops import (
     DICOMSegmentationWriterOperator,
@@ -17,37 +17,67 @@ from operators.holoscan_ops import (
 )
 from operators.journal import Journal
 from operators.rules import Rules
+from operators.slice_stack import LARGEST_GAP_MM
 
 
 class SegmentationGraph(Application):
-    """One run over one folder; building it costs milliseconds, the segmenter is shared.
+    """One run over one input; building it costs milliseconds, the networks are shared.
 
     Parameters
     ----------
-    folder
-        Input.
+    source
+        Folder, zip archive, DICOMDIR or DICOM file.
     rules
         Which series to choose.
-    segmenter
-        The resident network.
+    models
+        The resident networks.
     journal
         Gathers what happens and says where results go.
+    largest_gap_mm
+        Widest distance between neighbouring images that is bridged.
+    any_anatomy
+        Whether to segment what shows another part of the body than the model was made for.
     """
 
-    def __init__(self, *, folder: Path, rules: Rules, segmenter: Segmenter, journal: Journal):
-        self.folder = folder
+    def __init__(
+        self,
+        *,
+        source: Path,
+        rules: Rules,
+        models: ResidentModels,
+        journal: Journal,
+        largest_gap_mm: float = LARGEST_GAP_MM,
+        any_anatomy: bool = False,
+    ) -> None:
+        self.source = source
         self.rules = rules
-        self.segmenter = segmenter
+        self.models = models
         self.journal = journal
+        self.largest_gap_mm = largest_gap_mm
+        self.any_anatomy = any_anatomy
         super().__init__()
 
     def compose(self) -> None:
         """Connect the operators."""
-        journal, segmenter = self.journal, self.segmenter
-        load = DICOMStudyLoaderOperator(self, folder=self.folder, journal=journal, name="load")
-        select = SeriesSelectorOperator(self, rules=self.rules, journal=journal, name="select")
-        volume = SeriesToVolumeOperator(self, journal=journal, name="volume")
-        segment = SegmentationOperator(self, segmenter=segmenter, journal=journal, name="segment")
+        journal = self.journal
+        load = DICOMStudyLoaderOperator(self, source=self.source, journal=journal, name="load")
+        select = SeriesSelectorOperator(
+            self,
+            rules=self.rules,
+            largest_gap_mm=self.largest_gap_mm,
+            journal=journal,
+            name="select",
+        )
+        volume = SeriesToVolumeOperator(
+            self, largest_gap_mm=self.largest_gap_mm, journal=journal, name="volume"
+        )
+        segment = SegmentationOperator(
+            self,
+            models=self.models,
+            any_anatomy=self.any_anatomy,
+            journal=journal,
+            name="segment",
+        )
         self.add_flow(load, select, {("dicom_study_list", "dicom_study_list")})
         chosen = "study_selected_series_list"
         self.add_flow(select, volume, {(chosen, chosen)})
@@ -57,5 +87,5 @@ class SegmentationGraph(Application):
             (PreviewWriterOperator, "write_preview"),
             (DICOMSegmentationWriterOperator, "write_seg"),
         ):
-            write = writer(self, segmenter=segmenter, journal=journal, name=name)
+            write = writer(self, journal=journal, name=name)
             self.add_flow(segment, write, {("seg_image", "seg_image")})

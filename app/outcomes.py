@@ -12,6 +12,7 @@ from app.errors import AppError, PackageCollisionError
 from app.packages import PACKAGE_COLLISION_EXIT_CODE
 from models.errors import BundleError, GeometryError, ModelError, OutOfMemoryError, TrainingError
 from operators.errors import (
+    AnatomyError,
     EngineError,
     ImagingError,
     NoOrganError,
@@ -53,6 +54,7 @@ OUTCOMES: dict[type[BaseException], Outcome] = {
     MemoryError: Outcome("out_of_memory", 15),
     OutputError: Outcome("output_failed", 16),
     EngineError: Outcome("engine_unavailable", 21),
+    AnatomyError: Outcome("not_this_anatomy", 22),
     GeometryError: Outcome("not_a_volume", 12),
     NoOrganError: Outcome("no_organ_found", 17),
     PackageCollisionError: Outcome("package_collision", PACKAGE_COLLISION_EXIT_CODE),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import resource
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,8 @@ class Report:
         Its folders.
     journal
         What the operators noted.
-    segmenter
-        The network, where it could be loaded.
+    segmenters
+        The networks, where they could be loaded.
     started, finished
         Aware of their time zone.
     extra
@@ -44,7 +45,7 @@ class Report:
     input: Path
     output: Path
     journal: Journal
-    segmenter: Segmenter | None
+    segmenters: Sequence[Segmenter]
     started: datetime
     finished: datetime
     extra: dict[str, Any] = field(default_factory=dict)
@@ -62,7 +63,7 @@ class Report:
             "finished": self.finished.isoformat(timespec="seconds"),
             "duration_s": round((self.finished - self.started).total_seconds(), 3),
             "peak_memory_mib": peak_memory_mib(),
-            "model": _model(self.segmenter),
+            "models": [_model(segmenter) for segmenter in self.segmenters],
             "stages_s": _rounded(self.journal.stages_s),
             "skipped_files": [
                 {"path": str(file.path), "reason": file.reason} for file in self.journal.skipped
@@ -87,9 +88,7 @@ def peak_memory_mib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # Linux counts in KiB
 
 
-def _model(segmenter: Segmenter | None) -> dict[str, Any] | None:
-    if segmenter is None:
-        return None
+def _model(segmenter: Segmenter) -> dict[str, Any]:
     bundle = segmenter.bundle
     return {
         "name": bundle.name,
@@ -106,11 +105,16 @@ def _series(record: SeriesRecord, output: Path) -> dict[str, Any]:
     return {
         "StudyInstanceUID": record.chosen.series.StudyInstanceUID,
         "SeriesInstanceUID": record.chosen.series.SeriesInstanceUID,
+        "part": record.chosen.candidate.part,
         "selection": record.chosen.selection_name,
+        "model": record.model,
         "status": outcome.status,
         "message": "" if record.error is None else str(record.error),
         "shape": None if geometry is None else list(geometry.shape),
         "spacing_mm": None if geometry is None else list(geometry.spacing_mm),
+        "notes": list(record.chosen.candidate.notes),
+        "repairs": list(record.repairs),
+        "anatomy": None if record.anatomy is None else asdict(record.anatomy),
         "stages_s": _rounded(record.stages_s),
         "outputs": {kind: str(path.relative_to(output)) for kind, path in record.outputs.items()},
         "volumes_ml": {organ.name: round(organ.volume_ml, 2) for organ in record.organs},

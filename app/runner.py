@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,12 +11,13 @@ from pathlib import Path
 from app.outcomes import EXPECTED_ERRORS, outcome_of_run, outcome_of_series, sentence_of
 from app.progress import Progress, Silent
 from app.report import Report
-from models.bundle import find_bundle
-from models.segmenter import Segmenter
+from models.resident import ResidentModels
 from operators.errors import RulesError
 from operators.journal import Journal
 from operators.outputs import make_folder
 from operators.rules import Rules, default_rules, parse_rules
+from operators.rules_text import read_document
+from operators.slice_stack import LARGEST_GAP_MM
 
 log = logging.getLogger(__name__)
 
@@ -30,36 +31,34 @@ class RunSettings:
     models
         Folder of bundles, or one bundle; None is the models that come with the package.
     model
-        Name of the bundle; None takes the default.
+        Name of the bundle for selections that name none; None takes the one there is.
     rules
         File of selection rules; None takes the default rules.
     device
         `auto`, `cpu`, `gpu` or `gpu:N`.
+    largest_gap_mm
+        Widest distance between neighbouring images that is bridged.
+    any_anatomy
+        Whether to segment what shows another part of the body than the model was made for.
     """
 
     models: Path | None = None
     model: str | None = None
     rules: Path | None = None
     device: str = "auto"
+    largest_gap_mm: float = LARGEST_GAP_MM
+    any_anatomy: bool = False
 
 
 class Runner:
-    """Holds the network from its first use on; every run of it goes through the same graph."""
+    """Holds the networks from their first use on; every run goes through the same graph."""
 
     def __init__(self, settings: RunSettings):
         self.settings = settings
-        self._segmenter: Segmenter | None = None
+        self.models = ResidentModels(settings.models, settings.model, settings.device)
 
-    @property
-    def segmenter(self) -> Segmenter:
-        """The network, loaded at the first call; raises BundleError."""
-        if self._segmenter is None:
-            bundle = find_bundle(self.settings.model, self.settings.models)
-            self._segmenter = Segmenter(bundle, self.settings.device)
-        return self._segmenter
-
-    def run(self, folder: Path, output: Path, progress: Progress | None = None) -> Report:
-        """Segment what the rules choose in a folder.
+    def run(self, source: Path, output: Path, progress: Progress | None = None) -> Report:
+        """Segment what the rules choose in a folder, zip archive, DICOMDIR or DICOM file.
 
         Returns
         -------
@@ -77,16 +76,16 @@ class Runner:
             return Report(
                 outcome=outcome_of_run(error, ended),
                 message="" if reason is None else sentence_of(reason),
-                input=folder,
+                input=source,
                 output=output,
                 journal=journal,
-                segmenter=self._segmenter,
+                segmenters=self.models.loaded,
                 started=started,
                 finished=datetime.now(timezone.utc).astimezone(),
             )
 
         try:
-            self._run_graph(folder, journal)
+            self._run_graph(source, journal)
         except EXPECTED_ERRORS as exc:
             return report(exc)
         except BaseException as exc:
@@ -96,24 +95,40 @@ class Runner:
             progress.close()
         return report(None)
 
-    def _run_graph(self, folder: Path, journal: Journal) -> None:
+    def _run_graph(self, source: Path, journal: Journal) -> None:
         from app.graph import SegmentationGraph  # MONAI Deploy takes seconds to load
         from app.interruption import run_stoppable
 
         make_folder(journal.output)  # rather now than after the work
         rules = read_rules(self.settings.rules)
         with journal.run_stage("load model"):
-            segmenter = self.segmenter
-        graph = SegmentationGraph(folder=folder, rules=rules, segmenter=segmenter, journal=journal)
+            for name in rules.models:
+                self.models.segmenter(name)
+        graph = SegmentationGraph(
+            source=source,
+            rules=rules,
+            models=self.models,
+            journal=journal,
+            largest_gap_mm=self.settings.largest_gap_mm,
+            any_anatomy=self.settings.any_anatomy,
+        )
         run_stoppable(graph, journal.stop)
 
 
 def read_rules(path: Path | None) -> Rules:
     """Read a rules file, or the default rules where none is named; raises RulesError."""
-    if path is None:
-        return default_rules()
+    return default_rules() if path is None else parse_rules(_text_of(path))
+
+
+def holds_rules(path: Path) -> bool:
+    """Whether a configuration file such as `app.yaml` has selection rules; raises RulesError."""
+    document = read_document(_text_of(path))
+    return isinstance(document, Mapping) and "selections" in document
+
+
+def _text_of(path: Path) -> str:
     try:
-        return parse_rules(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise RulesError(f"cannot read the rules {path}: {exc}") from exc
 

@@ -14,15 +14,15 @@ def summarise(report: Report) -> str:
     if report.journal.decisions:
         lines += ["", "Series:"]
         lines += [
-            f"  {'chosen' if d.chosen else '  not '}  {d.SeriesInstanceUID}  {d.reason}"
+            f"  {'chosen' if d.chosen else '  not '}  {d.name}  {d.reason}"
             for d in report.journal.decisions
         ]
     for record in report.journal.records:
         lines += ["", *_series_lines(record)]
     lines += _truth_lines(report)
     lines += ["", f"report   {report.output / REPORT}"]
-    if report.segmenter is not None:
-        lines.append(f"device   {report.segmenter.runtime}")
+    for segmenter in report.segmenters:
+        lines.append(f"model    {segmenter.bundle.name} on {segmenter.runtime}")
     seconds = (report.finished - report.started).total_seconds()
     lines.append(f"time     {seconds:.1f} s")
     lines.append(f"status   {report.outcome.status}")
@@ -30,7 +30,8 @@ def summarise(report: Report) -> str:
 
 
 def _series_lines(record: SeriesRecord) -> list[str]:
-    lines = [f"Series {record.chosen.series.SeriesInstanceUID}"]
+    lines = [f"Series {record.chosen.candidate.name}"]
+    lines += [f"  {sentence}" for sentence in (*record.chosen.candidate.notes, *record.repairs)]
     if record.geometry is not None:
         shape = " x ".join(str(n) for n in record.geometry.shape)
         spacing = " x ".join(f"{mm:.3g}" for mm in record.geometry.spacing_mm)

@@ -26,7 +26,7 @@ from models.training.cases import Case, folds
 from models.training.evaluation import CaseResult, evaluate, markdown_table
 from models.training.loop import TrainingPlan, train
 from models.training.sources import check_sources, read_sources
-from operators.loading import scan_folder
+from operators.loading import scan
 from operators.rules import default_rules
 from operators.selection import select_series
 from operators.volumes import build_volume
@@ -90,8 +90,8 @@ def read_cases(bundle: Bundle, config: dict[str, Any], data: Path) -> list[Case]
 
 def read_dicom_folder(folder: Path) -> Volume:
     """The volume that the default rules choose in a folder."""
-    (chosen, *_) = select_series(scan_folder(folder).studies, default_rules()).chosen
-    return build_volume(chosen.series).volume
+    (chosen, *_) = select_series(scan(folder).studies, default_rules()).chosen
+    return build_volume(chosen.candidate).volume
 
 
 def make_phantoms(bundle: Bundle, config: dict[str, Any]) -> list[Case]:

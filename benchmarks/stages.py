@@ -35,7 +35,7 @@ def main() -> None:
     for folder in map(Path, sys.argv[1:]):
         reports = [run_once(folder) for _ in range(RUNS)]
         shape = " x ".join(str(n) for n in reports[0]["series"][0]["shape"])
-        print(f"\n{folder.name}: {shape}, {reports[0]['model']['runtime']}, {RUNS} runs\n")
+        print(f"\n{folder.name}: {shape}, {reports[0]['models'][0]['runtime']}, {RUNS} runs\n")
         print("| stage | median s | min | max |\n|---|---|---|---|")
         for stage in seconds_of(reports[0]):
             times = [seconds_of(report)[stage] for report in reports]

@@ -126,6 +126,11 @@ class Bundle:
         return str(self.metadata.get("weights_sha256", ""))
 
     @property
+    def body_region(self) -> str:
+        """The part of the body the model was made for; empty where the metadata names none."""
+        return str(self.metadata.get("body_region", ""))
+
+    @property
     def weights(self) -> Path:
         return self.folder / WEIGHTS
 

@@ -6,6 +6,7 @@ ImagingError
 ├── NothingSelectedError  no series fits the rules; carries every series' reason
 ├── VolumeError           a series whose slices do not form one regular volume
 ├── PixelDataError        pixel data that cannot be decoded
+├── AnatomyError          a volume that shows another part of the body than the model knows
 ├── NoOrganError          a series in which no organ was found
 ├── EngineError          a library of this machine that the graph cannot run without
 └── OutputError           a result that could not be written completely
@@ -66,6 +67,10 @@ class VolumeError(ImagingError):
 
 class PixelDataError(ImagingError):
     """Pixel data that cannot be decoded."""
+
+
+class AnatomyError(ImagingError):
+    """A volume that shows another part of the body than the model was made for."""
 
 
 class NoOrganError(ImagingError):

@@ -13,31 +13,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.anatomy import examine
 from models.bundle import Bundle
 from models.geometry import LabelMap
+from models.resident import ResidentModels
 from models.segmenter import Segmenter
 from operators import organ_volumes, preview, seg
+from operators.algorithm import Algorithm
+from operators.anatomy import require_region
 from operators.deploy_core import CountCondition, Fragment, IOSpec, Operator, OperatorSpec
 from operators.errors import NoOrganError, NothingSelectedError, NothingUsableError
 from operators.journal import Journal, SeriesRecord
-from operators.loading import scan_folder
+from operators.loading import scan
 from operators.outputs import make_folder
 from operators.product import product_version
 from operators.rules import Rules
-from operators.selection import select_series
-from operators.series import SeriesVolume
-from operators.volumes import build_volume
+from operators.selection import ChosenSeries, select_series
+from operators.volumes import SeriesVolume, build_volume
 
 #: Most series one run may choose; messages waiting hold headers only.
 MOST_SERIES = 4096
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Segmented:
-    """The message of `seg_image`: a series and the labels of its voxels."""
+class Imaged:
+    """The message of `image`: what was chosen, as a volume."""
 
+    chosen: ChosenSeries
+    source: SeriesVolume
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Segmented:
+    """The message of `seg_image`: a volume, the labels of its voxels, and who made them."""
+
+    chosen: ChosenSeries
     source: SeriesVolume
     label_map: LabelMap
+    segmenter: Segmenter
 
 
 def _series_queue(port: IOSpec) -> None:
@@ -46,14 +59,14 @@ def _series_queue(port: IOSpec) -> None:
 
 
 class DICOMStudyLoaderOperator(Operator):
-    """Find the studies below a folder.
+    """Find the studies of an input.
 
     Named output
         `dicom_study_list`: tuple of Study, headers only.
     """
 
-    def __init__(self, fragment: Fragment, *, folder: Path, journal: Journal, name: str):
-        self.folder = folder
+    def __init__(self, fragment: Fragment, *, source: Path, journal: Journal, name: str):
+        self.source = source
         self.journal = journal
         super().__init__(fragment, CountCondition(fragment, 1), name=name)
 
@@ -63,12 +76,12 @@ class DICOMStudyLoaderOperator(Operator):
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         with self.journal.run_stage("load"):
             try:
-                scan = scan_folder(self.folder)
+                found = scan(self.source)
             except NothingUsableError as exc:
                 self.journal.skipped = exc.skipped
                 raise
-            self.journal.skipped = scan.skipped
-        op_output.emit(scan.studies, "dicom_study_list")
+            self.journal.skipped = found.skipped
+        op_output.emit(found.studies, "dicom_study_list")
 
 
 class SeriesSelectorOperator(Operator):
@@ -80,8 +93,17 @@ class SeriesSelectorOperator(Operator):
         `study_selected_series_list`: a list of one ChosenSeries, emitted once per chosen series.
     """
 
-    def __init__(self, fragment: Fragment, *, rules: Rules, journal: Journal, name: str):
+    def __init__(
+        self,
+        fragment: Fragment,
+        *,
+        rules: Rules,
+        largest_gap_mm: float,
+        journal: Journal,
+        name: str,
+    ) -> None:
         self.rules = rules
+        self.largest_gap_mm = largest_gap_mm
         self.journal = journal
         super().__init__(fragment, name=name)
 
@@ -93,7 +115,7 @@ class SeriesSelectorOperator(Operator):
         studies = op_input.receive("dicom_study_list")
         with self.journal.run_stage("select"):
             try:
-                selection = select_series(studies, self.rules)
+                selection = select_series(studies, self.rules, self.largest_gap_mm)
             except NothingSelectedError as exc:
                 self.journal.decisions = exc.decisions
                 raise
@@ -109,10 +131,13 @@ class SeriesToVolumeOperator(Operator):
     Named input
         `study_selected_series_list`.
     Named output
-        `image`: SeriesVolume.
+        `image`: Imaged.
     """
 
-    def __init__(self, fragment: Fragment, *, journal: Journal, name: str):
+    def __init__(
+        self, fragment: Fragment, *, largest_gap_mm: float, journal: Journal, name: str
+    ) -> None:
+        self.largest_gap_mm = largest_gap_mm
         self.journal = journal
         super().__init__(fragment, name=name)
 
@@ -122,14 +147,15 @@ class SeriesToVolumeOperator(Operator):
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         (chosen,) = op_input.receive("study_selected_series_list")
-        with self.journal.series_stage(chosen.series, "volume") as record:
-            source = build_volume(chosen.series)
+        with self.journal.series_stage(chosen, "volume") as record:
+            source = build_volume(chosen.candidate, self.largest_gap_mm)
             record.geometry = source.volume.geometry
-            op_output.emit(source, "image")
+            record.repairs = source.stack.repairs
+            op_output.emit(Imaged(chosen=chosen, source=source), "image")
 
 
 class SegmentationOperator(Operator):
-    """Label a volume with the resident network.
+    """Label a volume with the resident network, unless it shows another part of the body.
 
     Named input
         `image`.
@@ -137,8 +163,17 @@ class SegmentationOperator(Operator):
         `seg_image`: Segmented.
     """
 
-    def __init__(self, fragment: Fragment, *, segmenter: Segmenter, journal: Journal, name: str):
-        self.segmenter = segmenter
+    def __init__(
+        self,
+        fragment: Fragment,
+        *,
+        models: ResidentModels,
+        any_anatomy: bool,
+        journal: Journal,
+        name: str,
+    ) -> None:
+        self.models = models
+        self.any_anatomy = any_anatomy
         self.journal = journal
         super().__init__(fragment, name=name)
 
@@ -147,10 +182,24 @@ class SegmentationOperator(Operator):
         spec.output("seg_image")
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
-        source = op_input.receive("image")
-        with self.journal.series_stage(source.series, "segment"):
-            label_map = self.segmenter.segment(source.volume, self.journal.announce)
-            op_output.emit(Segmented(source=source, label_map=label_map), "seg_image")
+        imaged = op_input.receive("image")
+        volume = imaged.source.volume
+        with self.journal.series_stage(imaged.chosen, "segment") as record:
+            segmenter = self.models.segmenter(imaged.chosen.model)
+            record.model = segmenter.bundle.name
+            record.anatomy = examine(volume)
+            if not self.any_anatomy:
+                require_region(record.anatomy, segmenter.bundle.body_region)
+            label_map = segmenter.segment(volume, self.journal.announce)
+            op_output.emit(
+                Segmented(
+                    chosen=imaged.chosen,
+                    source=imaged.source,
+                    label_map=label_map,
+                    segmenter=segmenter,
+                ),
+                "seg_image",
+            )
 
 
 class _ResultOperator(Operator):
@@ -158,12 +207,7 @@ class _ResultOperator(Operator):
 
     stage: str
 
-    def __init__(self, fragment: Fragment, *, segmenter: Segmenter, journal: Journal, name: str):
-        self.bundle = segmenter.bundle
-        # all that the labels depend on besides the images and the weights
-        self.configuration = json.dumps(
-            {**self.bundle.inference, "dtype": str(segmenter.runtime.dtype)}, sort_keys=True
-        )
+    def __init__(self, fragment: Fragment, *, journal: Journal, name: str):
         self.journal = journal
         super().__init__(fragment, name=name)
 
@@ -172,7 +216,7 @@ class _ResultOperator(Operator):
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         segmented = op_input.receive("seg_image")
-        with self.journal.series_stage(segmented.source.series, self.stage) as record:
+        with self.journal.series_stage(segmented.chosen, self.stage) as record:
             make_folder(record.folder)
             self.write(segmented, record)
 
@@ -192,10 +236,10 @@ class DICOMSegmentationWriterOperator(_ResultOperator):
             seg.write_seg(
                 segmented.source,
                 segmented.label_map,
-                self.bundle.segments,
-                algorithm_of(self.bundle),
+                segmented.segmenter.bundle.segments,
+                algorithm_of(segmented.segmenter.bundle),
                 path,
-                configuration=self.configuration,
+                configuration=configuration_of(segmented.segmenter),
             )
         except NoOrganError:
             path.unlink(missing_ok=True)  # of an earlier run, which this one contradicts
@@ -211,7 +255,9 @@ class PreviewWriterOperator(_ResultOperator):
     def write(self, segmented: Segmented, record: SeriesRecord) -> None:
         path = record.folder / "preview.png"
         volume = segmented.source.volume
-        preview.write_preview(volume, segmented.label_map, self.bundle.segments, path)
+        preview.write_preview(
+            volume, segmented.label_map, segmented.segmenter.bundle.segments, path
+        )
         record.outputs["preview"] = path
 
 
@@ -222,16 +268,24 @@ class OrganVolumesWriterOperator(_ResultOperator):
 
     def write(self, segmented: Segmented, record: SeriesRecord) -> None:
         volume = segmented.source.volume
-        record.organs = organ_volumes.measure(segmented.label_map, self.bundle.segments, volume)
+        record.organs = organ_volumes.measure(
+            segmented.label_map, segmented.segmenter.bundle.segments, volume
+        )
         for kind, write in (("json", organ_volumes.write_json), ("csv", organ_volumes.write_csv)):
             path = record.folder / f"volumes.{kind}"
             write(record.organs, path)
             record.outputs[f"volumes_{kind}"] = path
 
 
-def algorithm_of(bundle: Bundle) -> seg.Algorithm:
+def configuration_of(segmenter: Segmenter) -> str:
+    """All that the labels depend on besides the images and the weights."""
+    settings = {**segmenter.bundle.inference, "dtype": str(segmenter.runtime.dtype)}
+    return json.dumps(settings, sort_keys=True)
+
+
+def algorithm_of(bundle: Bundle) -> Algorithm:
     """How a SEG names the model that made it."""
-    return seg.Algorithm(
+    return Algorithm(
         name=bundle.name,
         version=f"{bundle.version}, viscera {product_version()}",
         manufacturer="viscera",

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models.anatomy import Anatomy
 from models.errors import ModelError
 from models.geometry import VolumeGeometry
 from operators.errors import ImagingError, OutputError
 from operators.loading import SkippedFile
 from operators.organ_volumes import OrganVolume
 from operators.selection import ChosenSeries, Decision
-from operators.series import Series
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,12 @@ class SeriesRecord:
         Where its results go.
     geometry
         Grid of its volume, once that is built.
+    repairs
+        How that grid differs from the slices, in sentences.
+    anatomy
+        What the volume shows, once that is looked at.
+    model
+        The bundle that labels it, once that is known.
     organs
         Measured volumes, once there are labels.
     outputs
@@ -49,6 +55,9 @@ class SeriesRecord:
     chosen: ChosenSeries
     folder: Path
     geometry: VolumeGeometry | None = None
+    repairs: tuple[str, ...] = ()
+    anatomy: Anatomy | None = None
+    model: str = ""
     organs: Sequence[OrganVolume] = ()
     outputs: dict[str, Path] = field(default_factory=dict)
     stages_s: dict[str, float] = field(default_factory=dict)
@@ -78,7 +87,7 @@ class Journal:
         self.skipped: tuple[SkippedFile, ...] = ()
         self.decisions: tuple[Decision, ...] = ()
         self.stages_s: dict[str, float] = {}
-        self._records: dict[tuple[str, str], SeriesRecord] = {}
+        self._records: dict[tuple[str, ...], SeriesRecord] = {}
 
     @property
     def records(self) -> tuple[SeriesRecord, ...]:
@@ -96,7 +105,10 @@ class Journal:
             raise KeyboardInterrupt
 
     def open(self, chosen: ChosenSeries) -> bool:
-        """Begin the record of a series; False where it has one, chosen by another selection.
+        """Begin the record of a choice; False where another selection made the same one.
+
+        Each has a folder of its own, named by the series; where a series is chosen in several
+        parts or for several models, all but the first get a number, in order of the rules.
 
         Raises
         ------
@@ -104,12 +116,17 @@ class Journal:
             If its SeriesInstanceUID cannot name a folder; loading lets none such through.
         """
         series = chosen.series
-        key = (series.StudyInstanceUID, series.SeriesInstanceUID)
+        key = _key(chosen)
         if key in self._records:
             return False
-        names = [record.folder.name for record in self.records]
-        # two studies with one SeriesInstanceUID are the fault of an anonymiser, yet both are work
-        name = series.SeriesInstanceUID if series.SeriesInstanceUID not in names else "_".join(key)
+        name = series.SeriesInstanceUID
+        alike = [record.chosen.series for record in self.records]
+        alike = [other for other in alike if other.SeriesInstanceUID == name]
+        same_study = [o for o in alike if o.StudyInstanceUID == series.StudyInstanceUID]
+        if len(alike) > len(same_study):  # the fault of an anonymiser, yet both are work
+            name = f"{series.StudyInstanceUID}_{name}"
+        if same_study:
+            name = f"{name}_{len(same_study) + 1}"
         if not set(name) <= set("0123456789._") or not name.strip("."):
             raise OutputError(f"expected a UID to name a folder by, found {name!r}")
         self._records[key] = SeriesRecord(chosen=chosen, folder=self.output / name)
@@ -124,20 +141,26 @@ class Journal:
             self.announce(name, 1.0)
 
     @contextmanager
-    def series_stage(self, series: Series, name: str) -> Iterator[SeriesRecord]:
+    def series_stage(self, chosen: ChosenSeries, name: str) -> Iterator[SeriesRecord]:
         """Time a stage of one series and note its error, so that other series go on.
 
         Only the errors that the packages raise on purpose are noted; any other passes through.
         """
-        record = self._records[series.StudyInstanceUID, series.SeriesInstanceUID]
+        record = self._records[_key(chosen)]
         try:
             with _timed(record.stages_s, name):
                 self.announce(name, 0.0)
                 yield record
                 self.announce(name, 1.0)
         except (ImagingError, ModelError) as exc:
-            log.warning("series %s, %s: %s", series.SeriesInstanceUID, name, exc)
+            log.warning("series %s, %s: %s", chosen.candidate.name, name, exc)
             record.error = record.error or exc
+
+
+def _key(chosen: ChosenSeries) -> tuple[str, ...]:
+    series = chosen.series
+    part, model = chosen.candidate.part, chosen.model or ""
+    return series.StudyInstanceUID, series.SeriesInstanceUID, part, model
 
 
 @contextmanager

@@ -1,18 +1,30 @@
-"""From the pixel data of one CT image to Hounsfield units."""
+"""From the pixel data of CT frames to Hounsfield units.
+
+Pixel data is read from where the header's reading found it, one frame at a time, and decoded by
+the decoder that `operators.decoders` names for its transfer syntax. `decode_slices` keeps every
+core busy: reading, decoding and rescaling all release Python's lock.
+"""
 
 from __future__ import annotations
 
-import re
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.pixels.decoders.base import Decoder, get_decoder
 from pydicom.uid import UID
+from scipy import ndimage
 
+from operators.decoders import FrameFormat, decode_frame
+from operators.elements import numbers_of, values_of
 from operators.errors import NothingUsableError, PixelDataError
-from operators.loading import DAMAGED_DICOM_ERRORS, numbers_of, read_file, values_of
-from operators.series import Instance
+from operators.frame_bytes import read_frame
+from operators.series import Frame
 
 #: Air outside the reconstruction circle is stored as anything from -1024 down to -32768
 #: (PixelPaddingValue, often not declared); all of it becomes this value.
@@ -23,19 +35,48 @@ GREATEST_HU = 32767
 #: writers put "unspecified"; anything else (electron density, effective Z) is no HU.
 HU_RESCALE_TYPES = frozenset({"HU", "HU_MOD", "US", ""})
 
+#: Frames that a thread takes at a time: uncompressed ones are quicker done than handed over.
+_AT_ONCE = 8
+#: Portions begun ahead of the frame that is asked for, for each thread.
+_AHEAD = 2
 
-def decode_hu(instance: Instance) -> NDArray[np.int16]:
-    """Read, decode and rescale one image.
 
-    Its own RescaleSlope and RescaleIntercept are applied in double precision, and the result is
-    rounded to the nearest integer. Values below -1024 HU, which nothing in a patient has, become
-    -1024: so padding is air, whether PixelPaddingValue names it or not.
+def decode_slices(frames: Sequence[Frame]) -> Iterator[NDArray[np.int16]]:
+    """Decode frames on all cores, in order, a few ahead of the one that is asked for.
+
+    Raises
+    ------
+    PixelDataError
+        As `decode_hu`, for the first frame in order that fails; those behind it are given up.
+    """
+    workers = len(os.sched_getaffinity(0))
+    portions = _portions(frames)
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        waiting: deque[Future[list[NDArray[np.int16]]]] = deque()
+        try:
+            for portion in islice(portions, _AHEAD * workers):
+                waiting.append(pool.submit(_decode_all, portion))
+            while waiting:
+                yield from waiting.popleft().result()
+                for portion in islice(portions, 1):
+                    waiting.append(pool.submit(_decode_all, portion))
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def decode_hu(frame: Frame) -> NDArray[np.int16]:
+    """Read, decode and rescale one frame.
+
+    Its own RescaleSlope and RescaleIntercept are applied and the result is rounded to the nearest
+    integer. Values below -1024 HU, which nothing in a patient has, become -1024, and so does
+    padding (PixelPaddingValue, PixelPaddingRangeLimit; PS3.3 C.7.5.1.1.2) that reaches the border
+    of the image, whatever it would be in HU.
 
     Parameters
     ----------
-    instance
-        A single-frame MONOCHROME2 CT image (PS3.3 A.3), in any transfer syntax that an installed
-        decoder of pydicom reads.
+    frame
+        Of a MONOCHROME2 CT image (PS3.3 A.3, A.38), in any transfer syntax of `decoders`.
 
     Returns
     -------
@@ -47,15 +88,84 @@ def decode_hu(instance: Instance) -> NDArray[np.int16]:
     PixelDataError
         If the pixels are absent, cut short, not decodable or no Hounsfield units.
     """
-    name = f"image {instance.SOPInstanceUID}"
     try:
-        dataset = read_file(instance.path, pixels=True)
-    except NothingUsableError as exc:
-        raise PixelDataError(f"{name}: {exc}") from exc
-    _check_unchanged(name, dataset, instance)
-    _check_form(name, dataset)
-    slope, intercept = _rescale(name, dataset)
-    hu = _stored_values(name, dataset).astype(np.float64)
+        form = _form(frame.header)
+        slope, intercept = _rescale(frame.header)
+        syntax = frame.instance.header.file_meta.TransferSyntaxUID
+        stored = decode_frame(read_frame(frame, form), syntax, form)
+    except (PixelDataError, NothingUsableError) as exc:
+        raise PixelDataError(f"image {frame.name}: {exc}") from exc
+    hu = _rescaled(stored, slope, intercept)
+    padding = _padding(frame.header, stored)
+    if padding is not None:
+        hu[padding] = LEAST_HU
+    return hu
+
+
+def _portions(frames: Sequence[Frame]) -> Iterator[Sequence[Frame]]:
+    start = 0
+    while start < len(frames):
+        file_meta = frames[start].instance.header.file_meta
+        size = 1 if UID(file_meta.TransferSyntaxUID).is_encapsulated else _AT_ONCE
+        yield frames[start : start + size]
+        start += size
+
+
+def _decode_all(frames: Sequence[Frame]) -> list[NDArray[np.int16]]:
+    return [decode_hu(frame) for frame in frames]
+
+
+def _form(header: Dataset) -> FrameFormat:
+    def expect(keyword: str, *allowed: object) -> None:
+        values = values_of(header, keyword)
+        if len(values) != 1 or values[0] not in allowed:
+            found = "\\".join(map(str, values)) or "nothing"
+            raise PixelDataError(
+                f"expected {keyword} {' or '.join(map(str, allowed))}, found {found}"
+            )
+
+    expect("PhotometricInterpretation", "MONOCHROME2")
+    expect("SamplesPerPixel", 1)
+    expect("PixelRepresentation", 0, 1)
+    expect("BitsAllocated", 8, 16, 32)
+    allocated = int(header.BitsAllocated)
+    stored = int((numbers_of(header, "BitsStored", 1) or (0.0,))[0])
+    if not 1 <= stored <= allocated:
+        raise PixelDataError(f"expected BitsStored 1 to {allocated}, found {stored}")
+    if values_of(header, "HighBit"):
+        expect("HighBit", stored - 1)
+    return FrameFormat(
+        rows=int(header.Rows),
+        columns=int(header.Columns),
+        bits_allocated=allocated,
+        bits_stored=stored,
+        signed=bool(header.PixelRepresentation),
+    )
+
+
+def _rescale(header: Dataset) -> tuple[float, float]:
+    slope = numbers_of(header, "RescaleSlope", 1)
+    intercept = numbers_of(header, "RescaleIntercept", 1)
+    kind = str(next(iter(values_of(header, "RescaleType")), ""))
+    if slope is None or intercept is None or slope[0] == 0:
+        raise PixelDataError(
+            "expected RescaleSlope and RescaleIntercept, found "
+            f"{values_of(header, 'RescaleSlope')} and {values_of(header, 'RescaleIntercept')}"
+        )
+    if kind not in HU_RESCALE_TYPES:
+        raise PixelDataError(f"expected Hounsfield units, found RescaleType {kind}")
+    return slope[0], intercept[0]
+
+
+def _rescaled(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[np.int16]:
+    if slope == 1 and intercept == round(intercept):
+        least, greatest = int(stored.min()) + intercept, int(stored.max()) + intercept
+        if least >= -32768 and greatest <= GREATEST_HU and abs(intercept) <= GREATEST_HU:
+            # modular arithmetic: the sum fits, so it does not matter that a term may not
+            small = stored.astype(np.int16)
+            small += np.int16(intercept)
+            return np.maximum(small, LEAST_HU, out=small)
+    hu = stored.astype(np.float64)
     hu *= slope
     hu += intercept
     np.rint(hu, out=hu)
@@ -63,99 +173,21 @@ def decode_hu(instance: Instance) -> NDArray[np.int16]:
     return hu.astype(np.int16)
 
 
-def _check_unchanged(name: str, dataset: Dataset, instance: Instance) -> None:
-    for keyword in ("SOPInstanceUID", "Rows", "Columns"):
-        then, now = values_of(instance.header, keyword), values_of(dataset, keyword)
-        if then != now:
-            raise PixelDataError(
-                f"{name}: the file changed since it was listed: {keyword} was {then}, is {now}"
-            )
+def _padding(header: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Where padding reaches the border; None where there is none.
 
-
-def _check_form(name: str, dataset: Dataset) -> None:
-    def expect(keyword: str, *allowed: object) -> None:
-        values = values_of(dataset, keyword)
-        if len(values) != 1 or values[0] not in allowed:
-            found = "\\".join(map(str, values)) or "nothing"
-            wanted = " or ".join(map(str, allowed))
-            raise PixelDataError(f"{name}: expected {keyword} {wanted}, found {found}")
-
-    expect("PhotometricInterpretation", "MONOCHROME2")
-    expect("SamplesPerPixel", 1)
-    expect("PixelRepresentation", 0, 1)
-    expect("BitsAllocated", 8, 16, 32)
-    expect("BitsStored", *range(1, int(dataset.BitsAllocated) + 1))
-    if values_of(dataset, "HighBit"):
-        expect("HighBit", int(dataset.BitsStored) - 1)
-    if values_of(dataset, "NumberOfFrames"):
-        expect("NumberOfFrames", 1)
-
-
-def _rescale(name: str, dataset: Dataset) -> tuple[float, float]:
-    slope = numbers_of(dataset, "RescaleSlope", 1)
-    intercept = numbers_of(dataset, "RescaleIntercept", 1)
-    kind = str(next(iter(values_of(dataset, "RescaleType")), ""))
-    if slope is None or intercept is None or slope[0] == 0:
-        raise PixelDataError(
-            f"{name}: expected RescaleSlope and RescaleIntercept, found "
-            f"{values_of(dataset, 'RescaleSlope')} and {values_of(dataset, 'RescaleIntercept')}"
-        )
-    if kind not in HU_RESCALE_TYPES:
-        raise PixelDataError(f"{name}: expected Hounsfield units, found RescaleType {kind}")
-    return slope[0], intercept[0]
-
-
-def _stored_values(name: str, dataset: Dataset) -> NDArray[np.generic]:
-    syntax = UID(dataset.file_meta.TransferSyntaxUID)
-    if "PixelData" not in dataset:
-        raise PixelDataError(f"{name}: no pixel data")
-    decoder = _decoder(name, syntax)
-    _check_length(name, dataset, syntax)
-    try:
-        pixels, _ = decoder.as_array(dataset, raw=True)
-    except (*DAMAGED_DICOM_ERRORS, RuntimeError, OSError) as exc:
-        reason = " ".join(str(exc).split())[:300]
-        hint = _packages(decoder)
-        raise PixelDataError(
-            f"{name}: pixel data in {syntax.name} ({syntax}) cannot be decoded: {reason}"
-            + (f"; another decoder might: install {hint}" if hint else "")
-        ) from exc
-    size = (int(dataset.Rows), int(dataset.Columns))
-    if pixels.shape != size:
-        raise PixelDataError(f"{name}: expected {size} pixels, found {pixels.shape}")
-    return pixels
-
-
-def _check_length(name: str, dataset: Dataset, syntax: UID) -> None:
-    element = dataset["PixelData"]
-    if syntax.is_encapsulated:
-        return
-    if element.is_undefined_length:
-        raise PixelDataError(f"{name}: compressed pixel data in a file that claims {syntax.name}")
-    expected = int(dataset.Rows) * int(dataset.Columns) * (int(dataset.BitsAllocated) // 8)
-    found = len(element.value or b"")
-    if found < expected:
-        raise PixelDataError(
-            f"{name}: pixel data is cut short: {expected} bytes expected, {found} found"
-        )
-
-
-def _decoder(name: str, syntax: UID) -> Decoder:
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError as exc:
-        raise PixelDataError(
-            f"{name}: no decoder exists for transfer syntax {syntax.name} ({syntax})"
-        ) from exc
-    if not decoder.is_available:
-        raise PixelDataError(
-            f"{name}: no decoder is installed for transfer syntax {syntax.name} ({syntax}); "
-            f"install {_packages(decoder)}"
-        )
-    return decoder
-
-
-def _packages(decoder: Decoder) -> str:
-    """The packages that pydicom would decode with, were they installed."""
-    needed = (line.partition("requires ")[2] for line in decoder.missing_dependencies)
-    return ", or ".join(re.sub(r"^gdcm", "python-gdcm", names) for names in needed)
+    Only there is it outside the field of view: some writers declare 0, and within the patient 0
+    is water.
+    """
+    first = numbers_of(header, "PixelPaddingValue", 1)
+    if first is None:
+        return None
+    last = numbers_of(header, "PixelPaddingRangeLimit", 1) or first
+    least, greatest = sorted((first[0], last[0]))
+    padding = (stored >= least) & (stored <= greatest)
+    if not padding.any():
+        return None
+    regions, _ = ndimage.label(padding)
+    edge = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
+    outside: NDArray[np.bool_] = np.isin(regions, np.unique(edge[edge > 0]))
+    return outside if outside.any() else None

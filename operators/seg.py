@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -22,51 +21,20 @@ from pydicom.valuerep import DT
 
 from models.geometry import LabelMap
 from models.segments import Code, Segment
+from operators.algorithm import Algorithm
 from operators.colours import cielab_from_rgb
 from operators.errors import NoOrganError, OutputError
 from operators.outputs import atomic_write
-from operators.series import SeriesVolume
-from operators.source_slices import instances_by_slice, source_templates
+from operators.source_slices import refer_to_frames, source_templates
 from operators.uids import derived_uid
+from operators.volumes import SeriesVolume, labels_on_slices
 
 #: SeriesDescription of every result (LO, at most 64 characters).
 SERIES_DESCRIPTION = "Abdominal organs (AI), research use only, not for clinical use"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Algorithm:
-    """What made the labels.
-
-    Parameters
-    ----------
-    name, version, manufacturer
-        1 to 64 characters each (LO).
-    model_sha256
-        Digest of the weights, 64 hexadecimal digits; every training has its own DeviceUID.
-    """
-
-    name: str
-    version: str
-    manufacturer: str
-    model_sha256: str
-
-    def __post_init__(self) -> None:
-        for text in (self.name, self.version, self.manufacturer):
-            if not 1 <= len(text) <= 64 or "\\" in text:
-                raise OutputError(f"expected 1 to 64 characters without backslash, found {text!r}")
-        if not re.fullmatch("[0-9a-f]{64}", self.model_sha256):
-            raise OutputError(
-                f"expected 64 hexadecimal digits of a SHA-256, found {self.model_sha256!r}"
-            )
-
-    @property
-    def DeviceUID(self) -> str:
-        """One UID per program, version and set of weights."""
-        return derived_uid("device", self.manufacturer, self.name, self.version, self.model_sha256)
-
-
-def found_segments(label_map: LabelMap, segments: Sequence[Segment]) -> tuple[Segment, ...]:
-    """The segments that have at least one voxel, in order of their number.
+def found_segments(labels: NDArray[np.uint8], segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """The segments that have at least one voxel in labels `(D, H, W)`, in order of their number.
 
     Raises
     ------
@@ -77,7 +45,7 @@ def found_segments(label_map: LabelMap, segments: Sequence[Segment]) -> tuple[Se
     if len(by_number) != len(segments):
         raise OutputError("expected segments of different numbers, found a number twice")
     counts = np.zeros(256, np.int64)
-    for plane in label_map.labels:  # bincount widens its input to 64 bits: plane by plane
+    for plane in labels:  # bincount widens its input to 64 bits: plane by plane
         counts += np.bincount(plane.ravel(), minlength=256)
     present = set(np.flatnonzero(counts).tolist()) - {0}
     if unknown := sorted(present - by_number.keys()):
@@ -99,6 +67,9 @@ def build_seg(
 ) -> highdicom.seg.Segmentation:
     """Build a BINARY segmentation, one segment per organ.
 
+    Frames lie on the source slices, each at its own position: where the grid of the labels repairs
+    a stack of slices, every pixel of a slice takes the label of the nearest voxel.
+
     Only organs that were found become segments, numbered 1 to N in order of their labels: a
     segment without frames breaks several viewers. Which organs were looked for in vain is told
     by the table of volumes. Patient and study are those of the source, in its character set; what
@@ -108,9 +79,9 @@ def build_seg(
     Parameters
     ----------
     source
-        The CT series and the grid of its slices.
+        The volume that was segmented, and the slices that it was made of.
     label_map
-        Labels on that grid.
+        Labels on the grid of that volume.
     segments
         What the labels mean; numbers may have gaps.
     algorithm
@@ -125,26 +96,27 @@ def build_seg(
     Raises
     ------
     OutputError
-        If the grids differ, or slices and instances do not belong together.
+        If the grids differ, segments share a number, or a label has no segment.
     NoOrganError
         If no organ was found.
     """
     if not label_map.geometry.agrees_with(source.volume.geometry):
         raise OutputError(
-            f"expected labels on the grid of the series {source.series.SeriesInstanceUID}, "
+            f"expected labels on the grid of the series {source.candidate.name}, "
             f"{source.volume.geometry.shape}, found another grid, {label_map.geometry.shape}"
         )
-    found = found_segments(label_map, segments)
+    labels = labels_on_slices(label_map, source.stack)
+    found = found_segments(labels, segments)
     if not found:
         raise NoOrganError(
-            f"expected at least one organ in the series {source.series.SeriesInstanceUID}, "
+            f"expected at least one organ in the series {source.candidate.name}, "
             "found none: there is nothing to write as a segmentation"
         )
-    slices = instances_by_slice(source)
-    header = slices[0].header
+    frames = source.stack.frames
+    header = frames[0].instance.header
     identity = (
         source.series.SeriesInstanceUID,
-        *sorted(instance.SOPInstanceUID for instance in slices),
+        *sorted(frame.name for frame in frames),
         *(f"{segment.number} {segment.name}" for segment in segments),
         algorithm.DeviceUID,
         configuration,
@@ -153,8 +125,8 @@ def build_seg(
     series_uid = derived_uid("series", *identity)
     moment = _moment(header, created)
     seg = highdicom.seg.Segmentation(
-        source_images=source_templates(slices, source.volume.geometry),
-        pixel_array=_renumbered(label_map.labels, found),
+        source_images=source_templates(source.stack),
+        pixel_array=_renumbered(labels, found),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
             _description(number, segment, algorithm, source.series.SeriesInstanceUID)
@@ -179,6 +151,7 @@ def build_seg(
         series_time=moment.time(),
         contributing_equipment=[_contribution(algorithm, moment)],
     )
+    refer_to_frames(seg, source.stack)
     _copy_patient_and_study(seg, header)
     _settle(seg, header, moment, derived_uid("dimensions", *identity))
     return seg

@@ -24,7 +24,7 @@ def read_label_map(path: Path, geometry: VolumeGeometry) -> tuple[LabelMap, dict
     path
         The SEG.
     geometry
-        Grid of the series that it segments.
+        Grid of the series that it segments, on which all slices lie.
 
     Returns
     -------

@@ -146,8 +146,11 @@ def test_a_patient_without_organs_gets_no_segmentation_but_a_table(
     tmp_path: Path, write_patient: Callable[..., Any], tent_bundle: Bundle
 ) -> None:
     write_patient(tmp_path / "in", with_organs=False)
-    assert run(tmp_path / "in", tmp_path / "out", tent_bundle.folder) == 17
-    (series,) = check_report(tmp_path / "out", "no_organ_found", 17)["series"]
+    out, models = tmp_path / "out", tent_bundle.folder
+    assert run(tmp_path / "in", out, models) == 22
+    check_report(out, "not_this_anatomy", 22)
+    assert run(tmp_path / "in", out, models, "--any-anatomy") == 17
+    (series,) = check_report(out, "no_organ_found", 17)["series"]
     assert set(series["outputs"]) == {"preview", "volumes_json", "volumes_csv"}
     assert set(series["volumes_ml"].values()) == {0.0}
 
@@ -192,7 +195,7 @@ def test_a_model_that_cannot_be_used(
         options += ["--device", "gpu:99"]
     assert run(patient_folder, tmp_path / "out", models, *options) == 14
     report = check_report(tmp_path / "out", "bad_model", 14)
-    assert report["model"] is None
+    assert report["models"] == []
     if fault == "other name":
         assert "found tents" in report["message"]
 

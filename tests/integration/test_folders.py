@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import highdicom
 import pydicom
 import pytest
 import torch
@@ -51,13 +52,16 @@ def test_two_studies_yield_two_results(
     assert len({seg.SOPInstanceUID for seg in segs}) == 2
 
 
+def take_out(folder: Path, count: int) -> None:
+    """Remove neighbouring images from the middle of a series."""
+    files = sorted(folder.glob("*.dcm"), key=lambda path: pydicom.dcmread(path).SliceLocation)
+    for path in files[10 : 10 + count]:
+        path.unlink()
+
+
 def break_series(folder: Path) -> None:
-    """Add a second image at the position of another."""
-    file = sorted(folder.glob("*.dcm"))[4]
-    dataset = pydicom.dcmread(file)
-    dataset.SOPInstanceUID = f"{dataset.SOPInstanceUID}.1"[-60:].lstrip(".0")
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    dataset.save_as(folder / "again.dcm")
+    """A gap of 20 mm, too wide to be filled in."""
+    take_out(folder, 4)
 
 
 def test_a_broken_series_does_not_stop_a_good_one(
@@ -77,14 +81,14 @@ def test_a_broken_series_does_not_stop_a_good_one(
     by_status = {series["status"]: series for series in report["series"]}
     assert set(by_status) == {"ok", "not_a_volume"}
     bad, good = by_status["not_a_volume"], by_status["ok"]
-    assert "expected one image per position, found 26 images at 25 positions" in bad["message"]
+    assert "every 4.000 mm, found 1 gaps where 4 slices are missing" in bad["message"]
     assert bad["message"] == report["message"]
     assert bad["outputs"] == {}
     assert pydicom.dcmread(out / good["outputs"]["seg"]).PatientID == "ELLIPSOID-good"
     assert names_in(out) == {"report.json"} | {f"{good['SeriesInstanceUID']}/{n}" for n in RESULTS}
     streams = capsys.readouterr()
     assert "status   partial" in streams.out
-    assert "found 26 images at 25 positions" in streams.err
+    assert "4 slices are missing, too many to fill in" in streams.err
 
 
 def test_a_broken_series_alone_ends_with_its_own_code(
@@ -174,3 +178,84 @@ def test_a_unetr_goes_the_same_way(
     found, names = read_label_map(record.outputs["seg"], record.geometry)
     assert names == {1: "Liver"}
     assert (found.labels[make_patient().volume.hu > -500] == 1).all()
+
+
+def test_a_gap_is_filled_in_reported_and_left_out_of_the_segmentation(
+    tmp_path: Path, runner: Runner, write_patient: Callable[..., Any]
+) -> None:
+    patient = write_patient(tmp_path / "in")
+    take_out(tmp_path / "in", 1)
+    report = runner.run(tmp_path / "in", tmp_path / "out")
+    assert report.outcome.status == "ok"
+    (series,) = report.to_json()["series"]
+    assert series["repairs"] == [
+        "1 missing slices were interpolated, in 1 gaps of up to 8.00 mm "
+        "where the distance is 4.00 mm"
+    ]
+    assert series["shape"] == list(patient.volume.geometry.shape)
+    seg = highdicom.seg.segread(tmp_path / "out" / series["outputs"]["seg"])
+    images = {pydicom.dcmread(path).SOPInstanceUID for path in (tmp_path / "in").iterdir()}
+    assert {str(uid) for _, _, uid in seg.get_source_image_uids()} <= images
+
+
+def test_a_zip_archive_gives_the_very_results_of_its_folder(
+    tmp_path: Path, runner: Runner, patient_folder: Path
+) -> None:
+    archive = shutil.make_archive(str(tmp_path / "study"), "zip", patient_folder)
+    by_folder = runner.run(patient_folder, tmp_path / "folder")
+    by_archive = runner.run(Path(archive), tmp_path / "archive")
+    assert by_folder.outcome.status == by_archive.outcome.status == "ok"
+    (first,), (second,) = by_folder.journal.records, by_archive.journal.records
+    seg, other = (pydicom.dcmread(record.outputs["seg"]) for record in (first, second))
+    assert seg.SOPInstanceUID == other.SOPInstanceUID
+    assert seg.PixelData == other.PixelData
+
+
+def test_two_selections_give_two_results_of_one_series_each_by_its_own_model(
+    tmp_path: Path, tent_bundle: Bundle, patient_folder: Path
+) -> None:
+    models = tmp_path / "models"
+    for name in ("one", "two"):
+        shutil.copytree(tent_bundle.folder, models / name)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "selections:\n"
+        "  - {name: a, model: one, conditions: {Modality: CT}}\n"
+        "  - {name: b, model: two, conditions: {Modality: CT}}\n"
+        "  - {name: c, model: two, conditions: {Modality: CT}}\n"
+    )
+    settings = RunSettings(models=models, rules=rules, device="cpu")
+    report = Runner(settings).run(patient_folder, tmp_path / "out")
+    assert report.outcome.status == "ok"
+    series = report.to_json()["series"]
+    uid = series[0]["SeriesInstanceUID"]
+    assert [(s["selection"], s["model"], s["outputs"]["seg"]) for s in series] == [
+        ("a", "one", f"{uid}/segmentation.dcm"),
+        ("b", "two", f"{uid}_2/segmentation.dcm"),
+    ]
+    assert [model["name"] for model in report.to_json()["models"]] == ["one", "two"]
+    segs = [pydicom.dcmread(tmp_path / "out" / s["outputs"]["seg"]) for s in series]
+    assert segs[0].SOPInstanceUID != segs[1].SOPInstanceUID
+
+
+def test_the_table_of_series_says_what_would_be_chosen_and_why_not(
+    tmp_path: Path, write_patient: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_patient(tmp_path / "in" / "good", name="good")
+    write_patient(tmp_path / "in" / "bad", name="bad")
+    break_series(tmp_path / "in" / "bad")
+    (tmp_path / "in" / "notes.txt").write_text("not an image")
+    assert main(["select", str(tmp_path / "in")]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("chosen") == 2  # each study has its best, and one of them forms no volume
+    assert "4 slices are missing" in shown
+    assert "notes.txt: not DICOM" in shown
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("selections: [{where: [{slices: '>= 25'}]}]")
+    assert main(["select", str(tmp_path / "in"), "--rules", str(rules), "--json"]) == 0
+    decisions = json.loads(capsys.readouterr().out)["selection"]
+    assert sorted((d["chosen"], d["slices"]) for d in decisions) == [(False, 21), (True, 25)]
+    assert "slices is 21" in next(d["reason"] for d in decisions if not d["chosen"])
+    rules.write_text("selections: [{where: [{slices: '>= 90'}]}]")
+    assert main(["select", str(tmp_path / "in"), "--rules", str(rules)]) == 11
+    assert "ELLIPSOID" not in capsys.readouterr().out

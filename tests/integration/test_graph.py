@@ -172,7 +172,7 @@ def test_the_report_tells_the_whole_run(
     report = content(out)
     assert (report["status"], report["exit_code"], report["message"]) == ("ok", 0, "")
     assert (report["input"], report["output"]) == (str(patient_folder), str(out))
-    model = report["model"]
+    (model,) = report["models"]
     assert (model["name"], model["version"]) == ("tents", "9.8.7")
     assert model["sha256"] == tent_bundle.sha256
     assert len(model["sha256"]) == 64
@@ -216,7 +216,7 @@ def test_the_tables_and_the_preview_agree_with_the_segmentation(
     table = json.loads(record.outputs["volumes_json"].read_text("utf-8"))["organs"]
     with record.outputs["volumes_csv"].open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert len(table) == len(rows) == len(runner.segmenter.bundle.segments)  # found or not
+    assert len(table) == len(rows) == len(runner.models.segmenter().bundle.segments)  # found or not
     for organ, row in zip(table, rows, strict=True):
         expected = counts.get(organ["label"], 0)
         assert organ["voxel_count"] == int(row["voxel_count"]) == expected
@@ -258,7 +258,7 @@ def test_the_model_is_loaded_once_for_many_runs_with_the_same_results(
     segmenters = []
     for number in range(3):
         reports.append(runner.run(patient_folder, tmp_path / f"out{number}"))
-        segmenters.append(runner.segmenter)
+        segmenters.append(runner.models.segmenter())
         bundle.weights.unlink(missing_ok=True)
     assert [report.outcome.status for report in reports] == ["ok"] * 3
     assert segmenters[0] is segmenters[1] is segmenters[2]

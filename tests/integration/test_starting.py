@@ -71,7 +71,7 @@ def test_the_environment_names_what_flags_do_not(
     monkeypatch.setenv("HOLOSCAN_OUTPUT_PATH", str(tmp_path / "unwanted"))
     monkeypatch.setenv("HOLOSCAN_MODEL_PATH", str(tent_bundle.folder.parent))
     assert main_map(["-o", str(out)]) == 0
-    assert content(out)["model"]["name"] == "tents"
+    assert content(out)["models"][0]["name"] == "tents"
     assert not (tmp_path / "unwanted").exists()
 
 

@@ -20,7 +20,7 @@ from models.geometry import Volume, VolumeGeometry
 from operators.ct_series import SeriesIdentity, write_ct_series
 from operators.journal import Journal
 from operators.selection import ChosenSeries
-from operators.series import Series, Study
+from operators.series import Candidate, Series, Study
 
 NETWORK = {
     "_target_": "models.networks.vnet.VNet",
@@ -32,8 +32,11 @@ NETWORK = {
 
 
 def write_liver_bundle(folder: Path) -> Bundle:
-    """All weights zero but the bias of the liver."""
+    """All weights zero but the bias of the liver; made for any part of the body."""
     shutil.copytree(SHIPPED / "abdomen_vnet_3mm" / "configs", folder / "configs")
+    metadata = json.loads((folder / "configs" / "metadata.json").read_text("utf-8"))
+    del metadata["body_region"]
+    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata), "utf-8")
     settings = {
         "network_def": NETWORK,
         "preprocessing": {"spacing_mm": 4.0, "low_hu": -200, "high_hu": 300},
@@ -72,7 +75,7 @@ def make_report(tmp_path: Path) -> Callable[..., Report]:
             "message": "",
             "input": tmp_path / "in",
             "output": tmp_path / "out",
-            "segmenter": None,
+            "segmenters": (),
             "started": begun,
             "finished": begun.replace(minute=23, second=48),
         }
@@ -89,6 +92,7 @@ def make_chosen() -> Callable[[str], ChosenSeries]:
     def make(uid: str) -> ChosenSeries:
         series = Series(StudyInstanceUID="2.25.1", SeriesInstanceUID=uid, instances=())
         study = Study(StudyInstanceUID="2.25.1", series=(series,))
-        return ChosenSeries(selection_name="Axial CT", study=study, series=series)
+        candidate = Candidate(series=series, frames=())
+        return ChosenSeries(selection_name="Axial CT", study=study, candidate=candidate)
 
     return make

@@ -14,8 +14,9 @@ from models.bundle import Bundle
 from models.geometry import LabelMap, Volume, VolumeGeometry
 from operators.ct_series import SeriesIdentity, write_ct_series
 from operators.holoscan_ops import algorithm_of
-from operators.loading import scan_folder
+from operators.loading import scan
 from operators.seg import write_seg
+from operators.splitting import split_series
 from operators.volumes import build_volume
 
 
@@ -28,8 +29,9 @@ def write_truth(tmp_path: Path, liver_bundle: Bundle) -> Callable[[LabelMap], Pa
             hu=np.zeros(label_map.geometry.shape, np.int16), geometry=label_map.geometry
         )
         write_ct_series(volume, tmp_path / "in", SeriesIdentity(seed_text="truth"))
-        ((series,),) = [study.series for study in scan_folder(tmp_path / "in").studies]
-        source = build_volume(series)
+        ((series,),) = [study.series for study in scan(tmp_path / "in").studies]
+        (candidate,) = split_series(series, series.instances)
+        source = build_volume(candidate)
         table = np.zeros(256, np.uint8)
         for segment in liver_bundle.segments:
             table[TRUTH[segment.label]] = segment.number

@@ -46,6 +46,7 @@ def journal(tmp_path: Path, make_chosen: Callable[[str], ChosenSeries]) -> Journ
         Decision(
             StudyInstanceUID="2.25.1",
             SeriesInstanceUID="2.25.2",
+            part="",
             selection_name="Axial CT",
             chosen=True,
             reason="the only match",
@@ -59,6 +60,8 @@ def journal(tmp_path: Path, make_chosen: Callable[[str], ChosenSeries]) -> Journ
         assert journal.open(make_chosen(uid))
     good, bad = journal.records
     good.geometry = VolumeGeometry.from_spacing((3, 5, 4), (5.0, 0.5, 0.75))
+    good.model = "abdomen"
+    good.repairs = ("2 missing slices were interpolated",)
     good.organs = (organ("liver", 1234.5678),)
     good.outputs["seg"] = good.folder / "segmentation.dcm"
     good.stages_s["segment"] = 2.00049
@@ -76,7 +79,7 @@ def test_the_content_follows_from_what_was_noted(
         "2026-03-01T11:23:48+00:00",
         75.0,
     )
-    assert content["model"] is None
+    assert content["models"] == []
     assert content["stages_s"] == {"load": 0.123}
     assert content["skipped_files"] == [
         {"path": str(tmp_path / "in" / "notes.txt"), "reason": "not DICOM"}
@@ -86,11 +89,16 @@ def test_the_content_follows_from_what_was_noted(
     assert good == {
         "StudyInstanceUID": "2.25.1",
         "SeriesInstanceUID": "2.25.2",
+        "part": "",
         "selection": "Axial CT",
+        "model": "abdomen",
         "status": "ok",
         "message": "",
         "shape": [3, 5, 4],
         "spacing_mm": [5.0, 0.5, 0.75],
+        "notes": [],
+        "repairs": ["2 missing slices were interpolated"],
+        "anatomy": None,
         "stages_s": {"segment": 2.0},
         "outputs": {"seg": "2.25.2/segmentation.dcm"},
         "volumes_ml": {"liver": 1234.57},
@@ -102,7 +110,7 @@ def test_the_content_follows_from_what_was_noted(
 def test_the_model_is_named_by_the_digest_of_its_weights(
     make_report: MakeReport, liver_bundle: Bundle
 ) -> None:
-    model = make_report(segmenter=Segmenter(liver_bundle, "cpu")).to_json()["model"]
+    (model,) = make_report(segmenters=[Segmenter(liver_bundle, "cpu")]).to_json()["models"]
     assert model["name"] == "all_liver"
     assert model["sha256"] == liver_bundle.sha256
     assert model["runtime"] in ("cpu float32", "cpu bfloat16")

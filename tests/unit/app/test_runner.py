@@ -15,14 +15,14 @@ from operators.rules import default_rules
 def test_nothing_is_loaded_before_it_is_needed(tmp_path: Path) -> None:
     runner = Runner(RunSettings(models=tmp_path / "nowhere"))
     with pytest.raises(BundleError):
-        assert runner.segmenter
+        assert runner.models.segmenter()
 
 
 def test_the_network_is_loaded_once(liver_bundle: Bundle) -> None:
     runner = Runner(RunSettings(models=liver_bundle.folder, device="cpu"))
-    first = runner.segmenter
+    first = runner.models.segmenter()
     liver_bundle.weights.unlink()
-    assert runner.segmenter is first
+    assert runner.models.segmenter() is first
     assert first.bundle.sha256 == liver_bundle.sha256
 
 
@@ -32,11 +32,11 @@ def test_a_model_that_came_late_is_found_by_the_next_run(
     hidden = liver_bundle.folder.rename(tmp_path / "hidden")
     runner = Runner(RunSettings(models=liver_bundle.folder, device="cpu"))
     report = runner.run(ct_folder, tmp_path / "out")
-    assert (report.outcome.status, report.segmenter) == ("bad_model", None)
+    assert (report.outcome.status, report.segmenters) == ("bad_model", ())
     hidden.rename(liver_bundle.folder)
     report = runner.run(ct_folder, tmp_path / "out")
     assert report.outcome.status == "ok"
-    assert report.segmenter is runner.segmenter
+    assert report.segmenters == (runner.models.segmenter(),)
 
 
 def test_bad_rules_are_told_before_the_model_is_loaded(
@@ -48,7 +48,7 @@ def test_bad_rules_are_told_before_the_model_is_loaded(
     report = runner.run(ct_folder, tmp_path / "out")
     assert report.outcome.status == "bad_rules"
     assert "selections[0].conditions.Modalty" in report.message
-    assert report.segmenter is None
+    assert report.segmenters == ()
 
 
 def test_the_default_rules_apply_where_none_are_named() -> None:

@@ -36,6 +36,7 @@ def decision(uid: str, reason: str, *, chosen: bool) -> Decision:
     return Decision(
         StudyInstanceUID="2.25.1",
         SeriesInstanceUID=uid,
+        part="",
         selection_name="Axial CT",
         chosen=chosen,
         reason=reason,

@@ -11,7 +11,8 @@ import pytest
 from models.geometry import Volume, VolumeGeometry
 from operators.ct_series import SIGNED, UNSIGNED, SeriesIdentity, Storage, write_ct_series
 from operators.errors import OutputError
-from operators.loading import scan_folder
+from operators.loading import scan
+from operators.splitting import split_series
 from operators.volumes import build_volume
 
 IDENTITY = SeriesIdentity(seed_text="test")
@@ -34,6 +35,12 @@ def oblique_volume(flip_k: bool = False) -> Volume:
     )
     hu = np.random.default_rng(1).integers(-1024, 3072, geometry.shape, dtype=np.int16)
     return Volume(hu=hu, geometry=geometry)
+
+
+def volume_in(folder: Path) -> Volume:
+    (series,) = scan(folder).studies[0].series
+    (candidate,) = split_series(series, series.instances)
+    return build_volume(candidate).volume
 
 
 def read(paths: list[Path]) -> list[pydicom.Dataset]:
@@ -83,7 +90,7 @@ def test_the_volume_comes_back_from_shuffled_files(tmp_path: Path) -> None:
     assert sorted(numbers) == [1, 2, 3, 4, 5]
     assert numbers != sorted(numbers)
     assert [path.name for path in paths] == [f"CT{number:05d}.dcm" for number in numbers]
-    found = build_volume(scan_folder(tmp_path).studies[0].series[0]).volume
+    found = volume_in(tmp_path)
     assert found.geometry.agrees_with(volume.geometry, 1e-6)
     np.testing.assert_array_equal(found.hu, volume.hu)
 
@@ -91,7 +98,7 @@ def test_the_volume_comes_back_from_shuffled_files(tmp_path: Path) -> None:
 def test_a_descending_grid_comes_back_with_k_reversed(tmp_path: Path) -> None:
     volume = oblique_volume(flip_k=True)
     write_ct_series(volume, tmp_path, IDENTITY)
-    found = build_volume(scan_folder(tmp_path).studies[0].series[0]).volume
+    found = volume_in(tmp_path)
     np.testing.assert_array_equal(found.hu, volume.hu[::-1])
     np.testing.assert_allclose(
         found.geometry.to_lps((0, 2, 3)), volume.geometry.to_lps((4, 2, 3)), atol=1e-6

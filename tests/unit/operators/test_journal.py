@@ -8,15 +8,24 @@ from models.errors import BundleError
 from operators.errors import NoOrganError, OutputError, VolumeError
 from operators.journal import Journal
 from operators.selection import ChosenSeries
-from operators.series import Series, Study
-
-SERIES = Series(StudyInstanceUID="2.25.1", SeriesInstanceUID="2.25.7", instances=())
+from operators.series import Candidate, Series, Study
 
 
-def chosen(uid: str, selection: str = "first") -> ChosenSeries:
-    series = Series(StudyInstanceUID="2.25.1", SeriesInstanceUID=uid, instances=())
-    study = Study(StudyInstanceUID="2.25.1", series=(series,))
-    return ChosenSeries(selection_name=selection, study=study, series=series)
+def chosen(
+    uid: str = "2.25.7",
+    selection: str = "first",
+    *,
+    study: str = "2.25.1",
+    part: str = "",
+    model: str | None = None,
+) -> ChosenSeries:
+    series = Series(StudyInstanceUID=study, SeriesInstanceUID=uid, instances=())
+    return ChosenSeries(
+        selection_name=selection,
+        study=Study(StudyInstanceUID=study, series=(series,)),
+        candidate=Candidate(series=series, frames=(), part=part),
+        model=model,
+    )
 
 
 @pytest.fixture
@@ -50,7 +59,7 @@ def test_a_stage_announces_its_begin_and_end(
 ) -> None:
     with journal.run_stage("load"):
         assert told == [("load", 0.0)]
-    with journal.series_stage(SERIES, "volume") as record:
+    with journal.series_stage(chosen(), "volume") as record:
         assert record is journal.records[0]
     assert told == [("load", 0.0), ("load", 1.0), ("volume", 0.0), ("volume", 1.0)]
     assert set(journal.stages_s) == {"load"}
@@ -70,7 +79,7 @@ def test_time_adds_up_when_a_stage_comes_again(journal: Journal) -> None:
 def test_an_error_of_a_series_is_noted_and_stays_there(
     journal: Journal, told: list[tuple[str, float]], error: VolumeError | BundleError
 ) -> None:
-    with journal.series_stage(SERIES, "volume"):
+    with journal.series_stage(chosen(), "volume"):
         raise error
     (record,) = journal.records
     assert record.error is error
@@ -81,7 +90,7 @@ def test_an_error_of_a_series_is_noted_and_stays_there(
 def test_the_first_error_of_a_series_is_the_one_reported(journal: Journal) -> None:
     first = NoOrganError("no organ")
     for error in (first, OutputError("disk full")):
-        with journal.series_stage(SERIES, "write"):
+        with journal.series_stage(chosen(), "write"):
             raise error
     assert journal.records[0].error is first
 
@@ -90,7 +99,7 @@ def test_the_first_error_of_a_series_is_the_one_reported(journal: Journal) -> No
 def test_what_is_no_error_of_the_series_comes_out(
     journal: Journal, kind: type[BaseException]
 ) -> None:
-    with pytest.raises(kind), journal.series_stage(SERIES, "volume"):
+    with pytest.raises(kind), journal.series_stage(chosen(), "volume"):
         raise kind
     with pytest.raises(kind), journal.run_stage("load"):
         raise kind
@@ -116,20 +125,34 @@ def test_nobody_needs_to_listen() -> None:
 def test_the_log_names_the_series_and_the_stage(
     journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level("WARNING"), journal.series_stage(SERIES, "volume"):
+    with caplog.at_level("WARNING"), journal.series_stage(chosen(), "volume"):
         raise VolumeError("expected one image per position")
     assert "series 2.25.7, volume: expected one image per position" in caplog.text
 
 
 def test_one_series_uid_in_two_studies_is_two_folders(journal: Journal) -> None:
-    twin = Series(StudyInstanceUID="2.25.2", SeriesInstanceUID="2.25.7", instances=())
-    study = Study(StudyInstanceUID="2.25.2", series=(twin,))
-    assert journal.open(ChosenSeries(selection_name="first", study=study, series=twin))
+    twin = chosen(study="2.25.2")
+    assert journal.open(twin)
     first, second = journal.records
     assert [record.folder.name for record in (first, second)] == ["2.25.7", "2.25.2_2.25.7"]
     with journal.series_stage(twin, "volume"):
         raise VolumeError("x")
     assert (first.error, type(second.error)) == (None, VolumeError)
+
+
+def test_parts_and_models_of_one_series_are_folders_in_order_of_choice(journal: Journal) -> None:
+    assert journal.open(chosen(part="AcquisitionNumber 2"))
+    assert journal.open(chosen(part="AcquisitionNumber 2", model="other"))
+    assert not journal.open(chosen(part="AcquisitionNumber 2", model="other"))
+    assert journal.open(chosen(study="2.25.2"))
+    assert journal.open(chosen(study="2.25.2", model="other"))
+    assert [record.folder.name for record in journal.records] == [
+        "2.25.7",
+        "2.25.7_2",
+        "2.25.7_3",
+        "2.25.2_2.25.7",
+        "2.25.2_2.25.7_2",
+    ]
 
 
 @pytest.mark.parametrize("uid", ["../2.25.7", "2.25.7/x", "..", "", "2.25.a"])
@@ -152,7 +175,7 @@ def test_a_stopped_run_ends_at_the_next_progress_and_not_before(
     journal: Journal, told: list[tuple[str, float]]
 ) -> None:
     def work() -> None:
-        with journal.series_stage(SERIES, "segment"):
+        with journal.series_stage(chosen(), "segment"):
             journal.announce("segment", 0.25)
             journal.stop()
             assert told[-1] == ("segment", 0.25)

@@ -8,22 +8,22 @@ import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     MPEG2MPML,
     CTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
-    HTJ2KLossless,
     JPEG2000Lossless,
     JPEGLSLossless,
     RLELossless,
 )
 
 from operators.errors import PixelDataError
-from operators.loading import read_file
-from operators.pixels import decode_hu
-from operators.series import Instance
+from operators.frames import frames_of
+from operators.loading import scan
+from operators.pixels import decode_hu, decode_slices
+from operators.series import Frame
 
 
 def image_of(stored: NDArray[np.generic], **elements: object) -> FileDataset:
@@ -45,9 +45,11 @@ def image_of(stored: NDArray[np.generic], **elements: object) -> FileDataset:
     return image
 
 
-def saved(image: FileDataset, path: Path) -> Instance:
+def saved(image: FileDataset, path: Path) -> Frame:
     dcmwrite(path, image, enforce_file_format=True)
-    return Instance(path=path, header=read_file(path))
+    (instance,) = scan(path).studies[0].series[0].instances
+    (frame,) = frames_of(instance)
+    return frame
 
 
 @pytest.fixture
@@ -117,7 +119,6 @@ def test_big_endian_pixels_give_the_same_hu(path):
     [
         ({"PhotometricInterpretation": "MONOCHROME1"}, "PhotometricInterpretation MONOCHROME2"),
         ({"SamplesPerPixel": 3}, "expected SamplesPerPixel 1, found 3"),
-        ({"NumberOfFrames": 2}, "expected NumberOfFrames 1, found 2"),
         ({"HighBit": 13}, "expected HighBit 15, found 13"),
         ({"BitsStored": 17}, "expected BitsStored"),
         ({"BitsAllocated": 12}, "expected BitsAllocated 8 or 16 or 32, found 12"),
@@ -140,39 +141,28 @@ def test_too_few_pixels_say_how_many_bytes_were_expected(path):
 
 
 def test_a_file_cut_after_it_was_listed_is_refused(path):
-    instance = saved(image_of(RAMP), path)
+    frame = saved(image_of(RAMP), path)
     path.write_bytes(path.read_bytes()[:-6])
-    with pytest.raises(PixelDataError, match=r"image 1\.2\.3\.4: .* 64 found"):
-        decode_hu(instance)
+    with pytest.raises(PixelDataError, match=r"image 1\.2\.3\.4: the file changed since"):
+        decode_hu(frame)
 
 
 def test_a_file_replaced_after_it_was_listed_is_refused(path):
-    instance = saved(image_of(RAMP), path)
+    frame = saved(image_of(RAMP), path)
     saved(image_of(RAMP.T.copy()), path)
-    with pytest.raises(PixelDataError, match="changed since it was listed: Rows"):
-        decode_hu(instance)
+    with pytest.raises(PixelDataError, match="changed since it was listed"):
+        decode_hu(frame)
     path.unlink()
     with pytest.raises(PixelDataError, match="cannot be read: No such file"):
-        decode_hu(instance)
+        decode_hu(frame)
 
 
-def encapsulated(path: Path, syntax: str, frame: bytes) -> Instance:
+def encapsulated(path: Path, syntax: str, frame: bytes) -> Frame:
     image = image_of(RAMP, PixelData=encapsulate([frame]))
     image.file_meta.TransferSyntaxUID = syntax
     image["PixelData"].VR = "OB"
     image["PixelData"].is_undefined_length = True
     return saved(image, path)
-
-
-def test_without_a_decoder_the_package_to_install_is_named(path):
-    pattern = r"1\.2\.840\.10008\.1\.2\.4\.201.*install pylibjpeg.*openjpeg"
-    try:
-        import openjpeg  # noqa: F401
-    except ImportError:
-        with pytest.raises(PixelDataError, match=pattern):
-            decode_hu(encapsulated(path, HTJ2KLossless, b"\xff\x4f\xff\x51" * 4))
-    else:
-        pytest.skip("a decoder for HTJ2K is installed")
 
 
 def test_a_transfer_syntax_of_no_image_is_refused(path):
@@ -182,5 +172,65 @@ def test_a_transfer_syntax_of_no_image_is_refused(path):
 
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, RLELossless, JPEGLSLossless])
 def test_a_stream_that_no_decoder_reads_is_refused_with_its_syntax(path, syntax):
-    with pytest.raises(PixelDataError, match=f"{re.escape(syntax.name)}.*cannot be decoded"):
+    with pytest.raises(PixelDataError, match=re.escape(syntax)):
         decode_hu(encapsulated(path, syntax, b"\xff\x4f\xff\x51 no such stream"))
+
+
+def test_a_frame_is_joined_from_its_fragments_with_and_without_an_offset_table(path):
+    image = image_of(RAMP, RescaleIntercept=0)
+    image.compress(RLELossless, generate_instance_uid=False)
+    (frame,) = generate_frames(image.PixelData, number_of_frames=1)
+    for has_table in (False, True):
+        data = encapsulate([frame], fragments_per_frame=3, has_bot=has_table)
+        assert data.count(b"\xfe\xff\x00\xe0") == 4  # the table and three fragments
+        image.PixelData = data
+        np.testing.assert_array_equal(decode_hu(saved(image, path)), RAMP)
+
+
+def test_padding_that_reaches_the_border_is_air_whatever_its_value(path):
+    stored = np.full((6, 7), 40, np.int16)
+    stored[:, :2] = 3000
+    stored[3, 4] = 3000  # a clip in the patient
+    image = image_of(stored, PixelPaddingValue=3000, RescaleIntercept=0)
+    hu = decode_hu(saved(image, path))
+    assert (hu[:, :2] == -1024).all()
+    assert hu[3, 4] == 3000
+    assert (np.delete(hu[:, 2:].ravel(), 3 * 5 + 2) == 40).all()
+
+
+def test_a_range_of_padding_is_air_from_end_to_end(path):
+    stored = np.array([[-3000, -2990, -2980, 5], [-2995, 7, 8, 9]], np.int16) + 3100
+    image = image_of(stored, PixelPaddingValue=100, PixelPaddingRangeLimit=120, RescaleIntercept=0)
+    expected = np.where((stored >= 100) & (stored <= 120), -1024, stored)
+    np.testing.assert_array_equal(decode_hu(saved(image, path)), expected)
+
+
+def test_slices_come_in_the_order_they_are_asked_for(tmp_path):
+    frames = [
+        saved(
+            image_of(RAMP + n, SOPInstanceUID=f"1.2.3.{n}", RescaleIntercept=0),
+            tmp_path / f"{n}.dcm",
+        )
+        for n in range(23)
+    ]
+    wanted = [*frames[::2], *frames[::-3]]
+    slices = list(decode_slices(wanted))
+    assert len(slices) == len(wanted)
+    for frame, hu in zip(wanted, slices, strict=True):
+        np.testing.assert_array_equal(hu, RAMP + int(frame.SOPInstanceUID.split(".")[-1]))
+
+
+def test_the_first_slice_that_fails_ends_the_series(tmp_path):
+    frames = [
+        saved(image_of(RAMP, SOPInstanceUID=f"1.2.3.{n}"), tmp_path / f"{n}.dcm") for n in range(9)
+    ]
+    for n in (3, 7):
+        (tmp_path / f"{n}.dcm").unlink()
+    with pytest.raises(PixelDataError, match=r"image 1\.2\.3\.3: cannot be read"):
+        list(decode_slices(frames))
+
+
+def test_sums_at_the_edge_of_int16_do_not_wrap(path):
+    stored = np.array([[0, 65535, 33791], [33792, 1024, 1]], np.uint16)
+    hu = decode_hu(saved(image_of(stored), path))
+    np.testing.assert_array_equal(hu, np.clip(stored.astype(int) - 1024, -1024, 32767))

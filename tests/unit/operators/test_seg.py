@@ -19,9 +19,14 @@ from pydicom.valuerep import DSfloat
 
 from models.geometry import LabelMap, Volume, VolumeGeometry
 from models.segments import Code, Segment
+from operators.algorithm import Algorithm
 from operators.errors import NoOrganError, OutputError
-from operators.seg import Algorithm, build_seg, found_segments, write_seg
-from operators.series import Instance, Series, SeriesVolume
+from operators.files import PlainFile
+from operators.frames import frames_of
+from operators.seg import build_seg, found_segments, write_seg
+from operators.series import Candidate, Instance, Series
+from operators.slice_stack import stack_slices
+from operators.volumes import SeriesVolume
 
 ANATOMY = Code(value="123037004", scheme="SCT", meaning="Anatomical Structure")
 KIDNEY = Code(value="64033007", scheme="SCT", meaning="Kidney")
@@ -91,14 +96,22 @@ def _source(
 ) -> SeriesVolume:
     geometry = geometry or _geometry()
     headers = headers or [_header(geometry, k) for k in range(geometry.shape[0])]
-    instances = tuple(Instance(path=Path(f"{k}.dcm"), header=h) for k, h in enumerate(headers))
+    instances = [
+        Instance(file=PlainFile(Path(f"{k}.dcm")), header=header)
+        for k, header in enumerate(headers)
+    ]
     series = Series(
         StudyInstanceUID="2.25.2",
         SeriesInstanceUID="2.25.3",
         instances=tuple(sorted(instances, key=lambda instance: instance.SOPInstanceUID)),
     )
-    volume = Volume(hu=np.zeros(geometry.shape, np.int16), geometry=geometry)
-    return SeriesVolume(series=series, volume=volume, instances=instances)
+    frames = tuple(frame for instance in instances for frame in frames_of(instance))
+    stack = stack_slices(frames)
+    return SeriesVolume(
+        candidate=Candidate(series=series, frames=frames),
+        volume=Volume(hu=np.zeros(stack.grid.shape, np.int16), geometry=stack.grid),
+        stack=stack,
+    )
 
 
 def _label_map(geometry: VolumeGeometry | None = None) -> LabelMap:
@@ -130,12 +143,12 @@ def _read(path: Path, geometry: VolumeGeometry) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("direction", DIRECTIONS.values(), ids=DIRECTIONS.keys())
 def test_every_voxel_returns_to_its_place(direction: NDArray[np.float64], tmp_path: Path) -> None:
-    geometry = _geometry(direction)
-    label_map = _label_map(geometry)
+    source = _source(_geometry(direction))
+    label_map = _label_map(source.volume.geometry)
 
-    write_seg(_source(geometry), label_map, SEGMENTS, ALGORITHM, tmp_path / "seg.dcm")
+    write_seg(source, label_map, SEGMENTS, ALGORITHM, tmp_path / "seg.dcm")
 
-    read = _read(tmp_path / "seg.dcm", geometry)
+    read = _read(tmp_path / "seg.dcm", source.volume.geometry)
     np.testing.assert_array_equal(read == 1, label_map.labels == 2)
     np.testing.assert_array_equal(read == 2, label_map.labels == 9)
 
@@ -338,17 +351,17 @@ def test_long_decimals_of_the_source_fit_into_sixteen_characters() -> None:
 
 def test_source_headers_stay_as_they_were() -> None:
     source = _source()
-    before = [instance.header.to_json() for instance in source.instances]
+    before = [frame.header.to_json() for frame in source.stack.frames]
 
     build_seg(source, _label_map(), SEGMENTS, ALGORITHM)
 
-    assert [instance.header.to_json() for instance in source.instances] == before
+    assert [frame.header.to_json() for frame in source.stack.frames] == before
 
 
 def test_no_organ_at_all_is_an_error() -> None:
     nothing = LabelMap(labels=np.zeros((6, 9, 7), np.uint8), geometry=_geometry())
 
-    assert found_segments(nothing, SEGMENTS) == ()
+    assert found_segments(nothing.labels, SEGMENTS) == ()
     with pytest.raises(NoOrganError, match="at least one organ"):
         build_seg(_source(), nothing, SEGMENTS, ALGORITHM)
 
@@ -360,7 +373,7 @@ def test_a_label_without_segment_is_an_error() -> None:
 
 def test_a_segment_number_used_twice_is_an_error() -> None:
     with pytest.raises(OutputError, match="twice"):
-        found_segments(_label_map(), (*SEGMENTS, _segment(9, "pancreas")))
+        found_segments(_label_map().labels, (*SEGMENTS, _segment(9, "pancreas")))
 
 
 def test_labels_of_another_grid_are_refused() -> None:
@@ -368,25 +381,23 @@ def test_labels_of_another_grid_are_refused() -> None:
         build_seg(_source(), _label_map(_geometry(OBLIQUE)), SEGMENTS, ALGORITHM)
 
 
-def test_a_slice_without_its_instance_is_an_error() -> None:
-    headers = [_header(_geometry(), k) for k in range(6)]
+def test_an_organ_between_the_slices_alone_is_no_segment() -> None:
+    """Where a missing slice was interpolated there is no image to outline anything on."""
+    source = _source(headers=[_header(_geometry(), k) for k in (0, 1, 2, 4, 5)])
+    assert source.volume.geometry.shape == (6, 9, 7)
+    labels = np.zeros((6, 9, 7), np.uint8)
+    labels[3, 2:5, 2:5] = 9
+    label_map = LabelMap(labels=labels, geometry=source.volume.geometry)
+    with pytest.raises(NoOrganError, match="at least one organ"):
+        build_seg(source, label_map, SEGMENTS, ALGORITHM)
 
-    with pytest.raises(OutputError, match=r"expected 6 instances.* found 5"):
-        build_seg(_source(headers=headers[:5]), _label_map(), SEGMENTS, ALGORITHM)
+    labels = labels.copy()
+    labels[2:5, 6, 3] = 2
+    label_map = LabelMap(labels=labels, geometry=source.volume.geometry)
+    seg = build_seg(source, label_map, SEGMENTS, ALGORITHM)
 
-    with pytest.raises(OutputError, match=r"one instance at each slice.*2\.25\.42"):
-        build_seg(_source(headers=[*headers, headers[2]]), _label_map(), SEGMENTS, ALGORITHM)
-
-
-@pytest.mark.parametrize("digest", ["", "0a", "zz" * 32])
-def test_weights_need_a_digest(digest: str) -> None:
-    with pytest.raises(OutputError, match="SHA-256"):
-        replace(ALGORITHM, model_sha256=digest)
-
-
-def test_algorithm_texts_fit_dicom() -> None:
-    with pytest.raises(OutputError, match="64 characters"):
-        replace(ALGORITHM, name="x" * 65)
+    assert [item.SegmentLabel for item in seg.SegmentSequence] == ["Liver"]
+    assert seg.NumberOfFrames == 2
 
 
 def test_nothing_is_written_when_the_folder_is_missing(tmp_path: Path) -> None:

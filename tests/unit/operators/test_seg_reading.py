@@ -8,13 +8,16 @@ from numpy.typing import NDArray
 
 from models.geometry import LabelMap, Volume, VolumeGeometry
 from models.segments import Code, Segment
+from operators.algorithm import Algorithm
 from operators.ct_series import SeriesIdentity, write_ct_series
+from operators.dicom_file import read_header
 from operators.errors import ImagingError, VolumeError
-from operators.loading import scan_folder
-from operators.seg import Algorithm, write_seg
+from operators.files import PlainFile
+from operators.frames import frames_of
+from operators.seg import write_seg
 from operators.seg_reading import read_label_map
-from operators.series import SeriesVolume
-from operators.volumes import build_volume
+from operators.series import Candidate, Instance, Series
+from operators.volumes import SeriesVolume, build_volume
 
 SHAPE, SPACING_MM = (7, 11, 9), (4.0, 0.9, 1.6)
 ORIGIN = (-12.5, 33.0, 410.25)
@@ -54,9 +57,18 @@ SEGMENTS = (segment(3, "liver"), segment(4, "stomach"), segment(8, "spleen"))
 def source(folder: Path, directions: NDArray[np.float64]) -> SeriesVolume:
     geometry = VolumeGeometry.from_spacing(SHAPE, SPACING_MM, ORIGIN, directions)
     volume = Volume(hu=np.zeros(SHAPE, np.int16), geometry=geometry)
-    write_ct_series(volume, folder, SeriesIdentity(seed_text="reading"), shuffle_seed=2)
-    ((series,),) = [study.series for study in scan_folder(folder).studies]
-    return build_volume(series)
+    paths = write_ct_series(volume, folder, SeriesIdentity(seed_text="reading"), shuffle_seed=2)
+    instances = []
+    for path in sorted(paths):
+        header, pixels = read_header(PlainFile(path))
+        instances.append(Instance(file=PlainFile(path), header=header, pixels=pixels))
+    series = Series(
+        StudyInstanceUID=header.StudyInstanceUID,
+        SeriesInstanceUID=header.SeriesInstanceUID,
+        instances=tuple(instances),
+    )
+    frames = tuple(frame for instance in instances for frame in frames_of(instance))
+    return build_volume(Candidate(series=series, frames=frames))
 
 
 def write(

@@ -1,288 +1,287 @@
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
-from pathlib import Path
+import os
+import tracemalloc
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pydicom import Dataset, dcmwrite
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from models.geometry import LabelMap
 from operators.errors import PixelDataError, VolumeError
-from operators.loading import scan_folder
-from operators.series import Instance, Series
-from operators.volumes import build_volume, stack_slices
-
-DEPTH, HEIGHT, WIDTH = 7, 5, 4
-ROW_SPACING_MM, COLUMN_SPACING_MM, STEP_MM = 0.75, 1.25, 2.5
-ORIGIN = np.array([-101.5, -77.25, 310.125])
-
-
-def rotation(degrees_x: float, degrees_z: float) -> NDArray[np.float64]:
-    """Columns are the directions of i, j and k."""
-    x, z = np.radians([degrees_x, degrees_z])
-    about_x = [[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]]
-    about_z = [[np.cos(z), -np.sin(z), 0], [np.sin(z), np.cos(z), 0], [0, 0, 1]]
-    return np.array(about_z) @ np.array(about_x)
-
-
-def headers_of(axes: NDArray[np.float64] | None = None, depth: int = DEPTH) -> list[Dataset]:
-    """Anisotropic slices, in order of k."""
-    axes = np.eye(3) if axes is None else axes
-    headers = []
-    for k in range(depth):
-        header = Dataset()
-        header.SOPClassUID = CTImageStorage
-        header.SOPInstanceUID = f"1.2.3.{1000 - 37 * k % 500}"
-        header.StudyInstanceUID, header.SeriesInstanceUID = "1.2", "1.2.3"
-        header.FrameOfReferenceUID = "1.9"
-        header.Rows, header.Columns = HEIGHT, WIDTH
-        header.PixelSpacing = [ROW_SPACING_MM, COLUMN_SPACING_MM]
-        header.ImageOrientationPatient = [f"{v:.9f}" for v in axes[:, :2].T.ravel()]
-        header.ImagePositionPatient = [f"{v:.6f}" for v in ORIGIN + k * STEP_MM * axes[:, 2]]
-        headers.append(header)
-    return headers
-
-
-def series_of(headers: list[Dataset]) -> Series:
-    instances = [Instance(path=Path("unused"), header=header) for header in headers]
-    instances.sort(key=lambda instance: instance.SOPInstanceUID)
-    return Series(StudyInstanceUID="1.2", SeriesInstanceUID="1.2.3", instances=tuple(instances))
-
-
-def move(header: Dataset, *offset_mm: float) -> None:
-    header.ImagePositionPatient = [
-        float(p) + o for p, o in zip(header.ImagePositionPatient, offset_mm, strict=True)
-    ]
-
-
-def write_series(folder: Path, headers: list[Dataset], stored: list[NDArray[np.int16]]) -> Series:
-    names = random.Random(3).sample(range(100), len(headers))
-    folder.mkdir(exist_ok=True)
-    for name, header, pixels in zip(names, headers, stored, strict=True):
-        header.file_meta = FileMetaDataset()
-        header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
-        header.BitsAllocated, header.BitsStored, header.HighBit = 16, 16, 15
-        header.PixelRepresentation = 1
-        header.add_new("PixelData", "OW", pixels.tobytes())
-        dcmwrite(folder / f"{name}.dcm", header, enforce_file_format=True)
-    return scan_folder(folder).studies[0].series[0]
-
-
-@pytest.mark.parametrize(
-    "axes",
-    [
-        np.eye(3),
-        rotation(0, 180),
-        rotation(180, 0),
-        rotation(90, 0),
-        rotation(17, -33),
-        rotation(-62, 118),
-    ],
-    ids=["axial", "prone", "feet up", "coronal", "oblique", "very oblique"],
+from operators.volumes import SeriesVolume, build_volume, labels_on_slices
+from tests.unit.operators.anisotropic_slices import (
+    COLUMN_SPACING_MM,
+    DEPTH,
+    HEIGHT,
+    OBLIQUE,
+    ORIGIN,
+    ROW_SPACING_MM,
+    STEP_MM,
+    WIDTH,
+    candidate_of,
+    headers_at,
+    headers_of,
+    leaning,
+    rotation,
+    write_candidate,
 )
-def test_every_pixel_centre_lies_where_its_own_header_says(axes):
-    series = series_of(headers_of(axes))
-    stack = stack_slices(series)
-    assert stack.geometry.shape == (DEPTH, HEIGHT, WIDTH)
-    assert stack.geometry.affine_lps.dtype == np.float64
-    np.testing.assert_allclose(
-        stack.geometry.spacing_mm, (STEP_MM, ROW_SPACING_MM, COLUMN_SPACING_MM), atol=1e-6
+
+TALL = (40, 50)
+RAMP = np.array([7.0, -5.0, 9.0])  # HU / mm
+TILTS = {"rows": (12.0, 0.0), "columns": (0.0, -15.0), "both": (-9.0, 11.0)}
+
+
+def noise(count: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> list[NDArray[np.int16]]:
+    random = np.random.default_rng(5)
+    return [random.integers(-900, 900, size).astype(np.int16) for _ in range(count)]
+
+
+def ramp(points_lps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Linear interpolation makes no error on it."""
+    hu: NDArray[np.float64] = (points_lps - ORIGIN) @ RAMP / 2
+    return hu
+
+
+def pixels_lps(position, axes, size=TALL) -> NDArray[np.float64]:
+    j, i = np.indices(size)[..., None]
+    points: NDArray[np.float64] = (
+        position + i * axes[:, 0] * COLUMN_SPACING_MM + j * axes[:, 1] * ROW_SPACING_MM
     )
-    for k, instance in enumerate(stack.instances):
-        for j, i in ((0, 0), (HEIGHT - 1, 1), (2, WIDTH - 1)):
-            along, down = axes[:, 0] * COLUMN_SPACING_MM, axes[:, 1] * ROW_SPACING_MM
-            position = np.array(instance.header.ImagePositionPatient, float)
-            np.testing.assert_allclose(
-                stack.geometry.to_lps((k, j, i)), position + i * along + j * down, atol=1e-5
-            )
+    return points
 
 
-def test_slices_ascend_along_the_normal_whatever_order_they_come_in():
-    headers = headers_of(rotation(17, -33))
-    expected = [h.SOPInstanceUID for h in headers]
-    for seed in range(5):
-        random.Random(seed).shuffle(headers)
-        stack = stack_slices(series_of(headers))
-        assert [i.SOPInstanceUID for i in stack.instances] == expected
+def ramp_volume(folder, heights, axes, shifts) -> SeriesVolume:
+    headers = headers_at(heights, axes, shifts, TALL)
+    stored = [
+        np.rint(ramp(pixels_lps(np.array(h.ImagePositionPatient, float), axes))).astype(np.int16)
+        for h in headers
+    ]
+    return build_volume(write_candidate(folder, headers, stored))
 
 
-def test_a_normal_towards_the_feet_orders_slices_towards_the_feet():
-    stack = stack_slices(series_of(headers_of(rotation(180, 0))))
-    z = [float(i.header.ImagePositionPatient[2]) for i in stack.instances]
-    assert z == sorted(z, reverse=True)
-    assert np.linalg.det(stack.geometry.affine_lps[:3, :3]) > 0
+def voxels_lps(built: SeriesVolume) -> NDArray[np.float64]:
+    return built.volume.geometry.to_lps(np.moveaxis(np.indices(built.volume.hu.shape), 0, -1))
 
 
 def test_each_slice_is_rescaled_by_itself_and_put_in_its_place(tmp_path):
-    headers = headers_of(rotation(17, -33))
-    pixels = [
-        np.random.default_rng(k).integers(-400, 400, (HEIGHT, WIDTH)).astype(np.int16)
-        for k in range(DEPTH)
-    ]
+    headers = headers_of(OBLIQUE)
+    pixels = [plane // 2 for plane in noise(DEPTH)]
     for k, header in enumerate(headers):
         header.RescaleSlope, header.RescaleIntercept = 1 + k / 4, -10 * k
-    built = build_volume(write_series(tmp_path / "s", headers, pixels))
+    built = build_volume(write_candidate(tmp_path / "s", headers, pixels))
     assert built.volume.hu.dtype == np.int16
+    assert built.volume.geometry is built.stack.grid
     for k in range(DEPTH):
-        np.testing.assert_array_equal(built.volume.hu[k], np.rint(pixels[k] * (1 + k / 4) - 10 * k))
-        assert built.instances[k].SOPInstanceUID == headers[k].SOPInstanceUID
+        hu = np.maximum(np.rint(pixels[k] * (1 + k / 4) - 10 * k), -1024)
+        np.testing.assert_array_equal(built.volume.hu[k], hu)
+        assert built.stack.frames[k].SOPInstanceUID == headers[k].SOPInstanceUID
 
 
 def test_geometry_is_checked_before_any_pixel_is_read():
-    headers = headers_of()
-    del headers[3]
+    headers = headers_of(depth=12)
+    del headers[3:9]
     with pytest.raises(VolumeError, match="missing"):
-        build_volume(series_of(headers))  # there are no files
+        build_volume(candidate_of(headers))  # there are no files
 
 
-def test_pixels_that_cannot_be_had_end_the_build():
-    with pytest.raises(PixelDataError, match="cannot be read"):
-        build_volume(series_of(headers_of()))
+def test_memory_is_given_to_pixels_that_are_there(tmp_path):
+    headers = headers_of(depth=20)
+    candidate = write_candidate(tmp_path / "s", headers, noise(20))
+    for frame in candidate.frames:
+        frame.header.Rows = frame.header.Columns = 8000
+    tracemalloc.start()
+    try:
+        with pytest.raises(PixelDataError, match="128000000 bytes expected"):
+            build_volume(candidate)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
-def test_a_missing_slice_is_named_by_its_neighbours():
-    headers = headers_of()
-    below, above = headers[2].SOPInstanceUID, headers[5].SOPInstanceUID
-    del headers[3:5]
-    with pytest.raises(
-        VolumeError,
-        match=rf"a slice every 2\.500 mm, found 1 gaps where 2 slices are missing: 7\.500 mm "
-        rf"between {below} at 315\.12 mm and {above} at 322\.62 mm",
-    ):
-        stack_slices(series_of(headers))
+# --- planes between slices
 
 
-def test_of_three_slices_one_missing_shows_too():
-    headers = headers_of(depth=4)
-    del headers[1]
-    with pytest.raises(VolumeError, match="1 gaps where 1 slices are missing"):
-        stack_slices(series_of(headers))
+@pytest.mark.parametrize("axes", [np.eye(3), OBLIQUE, rotation(180, 0)])
+def test_missing_slices_are_linear_means_and_present_ones_stay_as_they_are(tmp_path, axes):
+    present = [0, 2, 3, 4, 7, 8, 9]
+    pixels = noise(10)
+    headers = headers_of(axes, depth=10)
+    built = build_volume(
+        write_candidate(tmp_path / "s", [headers[k] for k in present], [pixels[k] for k in present])
+    )
+    hu = built.volume.hu
+    for k in present:
+        np.testing.assert_array_equal(hu[k], pixels[k])
+    np.testing.assert_array_equal(hu[1], np.rint((pixels[0].astype(float) + pixels[2]) / 2))
+    thirds = (2 * pixels[4].astype(float) + pixels[7]) / 3
+    np.testing.assert_allclose(hu[5], thirds, atol=0.51)
+    thirds = (pixels[4].astype(float) + 2 * pixels[7]) / 3
+    np.testing.assert_allclose(hu[6], thirds, atol=0.51)
 
 
-def test_two_phases_in_one_series_are_refused_with_counts():
-    headers = headers_of()
-    for acquisition in (1, 2):
-        for k, header in enumerate(headers_of()):
-            if acquisition == 2:
-                header.SOPInstanceUID = f"1.2.4.{k}"
-                headers.append(header)
-            else:
-                header = headers[k]
-            header.AcquisitionNumber = acquisition
-    with pytest.raises(
-        VolumeError,
-        match=r"14 images at 7 positions \(up to 2 at one\), first at 310\.12 mm .*"
-        r"AcquisitionNumber takes 2 values \(1, 2\)",
-    ):
-        stack_slices(series_of(headers))
+def test_slices_within_rounding_of_their_place_stay_as_they_are(tmp_path):
+    present = [0, 1, 3, 4, 5, 6]
+    heights = [k * STEP_MM + 0.004 * (-1) ** k for k in present]
+    pixels = noise(len(present))
+    built = build_volume(write_candidate(tmp_path / "s", headers_at(heights, OBLIQUE), pixels))
+    assert not built.stack.is_grid
+    np.testing.assert_array_equal(built.volume.hu[present], pixels)
 
 
-def test_one_slice_off_the_even_grid_is_refused():
-    headers = headers_of()
-    move(headers[3], 0, 0, 0.4)
-    with pytest.raises(VolumeError, match=r"evenly spaced slices, found .* 2\.100 to 2\.900 mm"):
-        stack_slices(series_of(headers))
+def test_uneven_slices_are_shared_out_by_distance(tmp_path):
+    heights = [0.0, 1.3, 2.5, 3.8, 5.0]
+    pixels = noise(5)
+    built = build_volume(write_candidate(tmp_path / "s", headers_at(heights, OBLIQUE), pixels))
+    shares = [(pixels[0], pixels[1], 1.25 / 1.3), (pixels[2], pixels[3], 1.25 / 1.3)]
+    for k, (below, above, share) in zip((1, 3), shares, strict=True):
+        np.testing.assert_allclose(
+            built.volume.hu[k], below * (1 - share) + above * share, atol=0.51
+        )
+    np.testing.assert_array_equal(built.volume.hu[[0, 2, 4]], [pixels[n] for n in (0, 2, 4)])
 
 
-def test_a_slice_moved_sideways_is_refused():
-    headers = headers_of()
-    move(headers[3], 0.4, 0, 0)
-    uid = headers[3].SOPInstanceUID
-    with pytest.raises(VolumeError, match=rf"found {uid} 0\.400 mm off"):
-        stack_slices(series_of(headers))
+@pytest.mark.parametrize("turned", [False, True])
+def test_two_blocks_of_different_distance_show_one_body(tmp_path, turned):
+    heights = np.array([0, 5, 10, *range(11, 21)], float)
+    heights = (20 - heights)[::-1] if turned else heights
+    built = ramp_volume(tmp_path / "s", heights.tolist(), OBLIQUE, (0, 0))
+    assert built.volume.hu.shape == (21, *TALL)
+    np.testing.assert_allclose(built.volume.hu, ramp(voxels_lps(built)), atol=1.01)
 
 
-@pytest.mark.parametrize("degrees", [0.5, -20])
-def test_gantry_tilt_is_refused_with_its_angle(degrees):
-    tilted = rotation(degrees, 0)
-    headers = headers_of(tilted)
-    for k, header in enumerate(headers):  # the table moves along z, not along the normal
-        header.ImagePositionPatient = list(ORIGIN + np.array([0, 0, k * STEP_MM]))
-    with pytest.raises(VolumeError, match=rf"leans by {abs(degrees):.2f} degrees"):
-        stack_slices(series_of(headers))
+# --- shifted slices
 
 
-def test_rounding_of_positions_is_no_tilt():
-    headers = headers_of(depth=2)
-    move(headers[1], 0.004, -0.004, 0)
-    geometry = stack_slices(series_of(headers)).geometry
-    np.testing.assert_allclose(geometry.affine_lps[:3, 2], (0, 0, STEP_MM), atol=1e-9)
-
-
-def test_cosines_of_few_decimals_make_an_orthogonal_grid():
-    headers = headers_of()
-    for header in headers:
-        header.ImageOrientationPatient = [0.966, 0.259, 0, -0.259, 0.966, 0]
-    axes = stack_slices(series_of(headers)).geometry.direction_lps
-    np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-12)
-
-
-def test_a_series_without_any_frame_of_reference_is_one_by_itself():
-    headers = headers_of()
-    for header in headers:
-        del header.FrameOfReferenceUID
-    assert stack_slices(series_of(headers)).geometry.shape[0] == DEPTH
-
-
-def alter(**elements: object) -> Callable[[list[Dataset]], None]:
-    """Give the slice 4 other elements; None removes one."""
-
-    def change(headers: list[Dataset]) -> None:
-        for keyword, value in elements.items():
-            if value is None:
-                delattr(headers[4], keyword)
-            else:
-                setattr(headers[4], keyword, value)
-
-    return change
-
-
-def alter_all(**elements: object) -> Callable[[list[Dataset]], None]:
-    """Give every slice other elements."""
-
-    def change(headers: list[Dataset]) -> None:
-        for header in headers:
-            for keyword, value in elements.items():
-                setattr(header, keyword, value)
-
-    return change
-
-
+@pytest.mark.parametrize("tilt", TILTS)
+@pytest.mark.parametrize("axes", [np.eye(3), OBLIQUE, rotation(90, 0)])
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "heights",
     [
-        (
-            alter(Rows=6),
-            r"one size .*5\\4 in 6 images and others, such as 6\\4, in 1 images: <uid>",
-        ),
-        (alter(Columns=None), "expected Columns .* found none in 1 images: <uid>"),
-        (alter(PixelSpacing=[0.75, 1.26]), r"one PixelSpacing, found 0\.75\\1\.25 in 6 .*1\.26"),
-        (alter(PixelSpacing=None), "expected PixelSpacing .* found none in 1 images: <uid>"),
-        (alter(ImageOrientationPatient=[0, 1, 0, 0, 0, -1]), "one ImageOrientationPatient.*<uid>"),
-        (
-            alter(ImageOrientationPatient=[1, 0, 0, 0, 1]),
-            "ImageOrientationPatient .6 values.*<uid>",
-        ),
-        (alter(ImagePositionPatient=None), "expected ImagePositionPatient .3 values.*<uid>"),
-        (alter(FrameOfReferenceUID="1.8"), "one FrameOfReferenceUID, found 2: 1.9 in 6 images"),
-        (alter(FrameOfReferenceUID=None), "one FrameOfReferenceUID, found 2"),
-        (alter(NumberOfFrames=3), "single-frame images.*<uid>"),
-        (alter_all(PixelSpacing=[0, 1]), "positive PixelSpacing"),
-        (alter_all(PixelSpacing=[-1, 1]), "positive PixelSpacing"),
-        (alter_all(Rows=0), "positive Rows and Columns"),
-        (alter_all(ImageOrientationPatient=[1, 0, 0, 1, 0, 0]), "two orthogonal unit vectors"),
-        (alter_all(ImageOrientationPatient=[2, 0, 0, 0, 1, 0]), "two orthogonal unit vectors"),
-        (lambda headers: headers.__delitem__(slice(1, None)), "at least 2 images .* found 1"),
+        [0, 2.5, 5, 7.5, 10, 12.5],
+        [0, 2.5, 7.5, 10, 12.5, 15],
+        [0, 2.4, 5, 7.6, 10, 12.5],
+        [0, 2, 4.1, 6, 10, 12, 13.9, 16],
     ],
+    ids=["even", "a gap", "uneven", "uneven with a gap"],
 )
-def test_what_forms_no_volume_is_refused_with_the_image_concerned(change, message):
-    headers = headers_of()
-    uid = headers[4].SOPInstanceUID
-    change(headers)
-    with pytest.raises(VolumeError, match=message.replace("<uid>", uid)):
-        stack_slices(series_of(headers))
+def test_a_tilted_stack_shows_the_body_upright(tmp_path, tilt, axes, heights):
+    shifts = leaning(heights, *TILTS[tilt])
+    built = ramp_volume(tmp_path / "s", heights, axes, shifts)
+    hu, truth = built.volume.hu, ramp(voxels_lps(built))
+    at = built.volume.geometry.to_index(built.stack.positions_lps)
+    j, i = np.indices(hu.shape[1:])
+    for k in range(len(hu)):
+        above = int(np.searchsorted(at[:, 0], k - 1e-3))
+        below = above if abs(at[above, 0] - k) < 1e-3 else above - 1
+        inside, outside = np.ones(hu.shape[1:], bool), np.ones(hu.shape[1:], bool)
+        for _, top, left in at[[below, above]]:
+            gap_j = np.maximum(top - j, j - top - TALL[0] + 1)
+            gap_i = np.maximum(left - i, i - left - TALL[1] + 1)
+            inside &= (gap_j < 1e-6) & (gap_i < 1e-6)
+            outside &= (gap_j > 0.02) | (gap_i > 0.02)
+        assert inside.mean() > 0.5
+        np.testing.assert_allclose(hu[k][inside], truth[k][inside], atol=1.51)
+        assert (hu[k][outside] == -1024).all()
+
+
+def test_a_slice_moved_by_whole_pixels_is_moved_back_exactly(tmp_path):
+    pixels = noise(DEPTH, TALL)
+    steps = np.arange(DEPTH)
+    shifts = np.stack([steps * COLUMN_SPACING_MM, steps[::-1] * ROW_SPACING_MM], axis=1)
+    headers = headers_at((steps * STEP_MM).tolist(), OBLIQUE, shifts, TALL)
+    built = build_volume(write_candidate(tmp_path / "s", headers, pixels))
+    assert built.volume.hu.shape == (DEPTH, TALL[0] + DEPTH - 1, TALL[1] + DEPTH - 1)
+    for k in range(DEPTH):
+        expected = np.full(built.volume.hu.shape[1:], -1024)
+        top = DEPTH - 1 - k
+        expected[top : top + TALL[0], k : k + TALL[1]] = pixels[k]
+        np.testing.assert_array_equal(built.volume.hu[k], expected)
+
+
+def test_wobbling_slices_show_one_body(tmp_path):
+    heights = [k * STEP_MM for k in range(12)]
+    shifts = np.random.default_rng(2).uniform(-3, 3, (12, 2))
+    built = ramp_volume(tmp_path / "s", heights, OBLIQUE, shifts)
+    inner = np.s_[:, 9:-9, 6:-6]
+    truth = ramp(voxels_lps(built))
+    np.testing.assert_allclose(built.volume.hu[inner], truth[inner], atol=1.01)
+
+
+# --- labels
+
+
+def labels_of(built: SeriesVolume, normal: NDArray[np.float64]) -> tuple[LabelMap, float]:
+    """2 above a plane through the middle of the volume, 1 below."""
+    along = voxels_lps(built) @ normal
+    middle = float(along.mean())
+    labels = np.where(along > middle, 2, 1).astype(np.uint8)
+    return LabelMap(labels=labels, geometry=built.volume.geometry), middle
+
+
+@pytest.mark.parametrize("tilt", TILTS)
+@pytest.mark.parametrize("direction", ["row", "column", "both"])
+def test_labels_come_back_on_tilted_slices_within_half_a_pixel(tmp_path, tilt, direction):
+    heights = [0, 2.5, 7.5, 10, 12.5, 15]
+    built = ramp_volume(tmp_path / "s", heights, OBLIQUE, leaning(heights, *TILTS[tilt]))
+    weights = {"row": (1, 0, 0), "column": (0, 1, 0), "both": (0.6, 0.8, 0)}[direction]
+    normal = OBLIQUE @ weights
+    label_map, middle = labels_of(built, normal)
+    on_slices = labels_on_slices(label_map, built.stack)
+    assert on_slices.shape == (len(heights), *TALL)
+    half_pixel = (weights[0] * COLUMN_SPACING_MM + weights[1] * ROW_SPACING_MM) / 2
+    for labels, position in zip(on_slices, built.stack.positions_lps, strict=True):
+        away = pixels_lps(position, OBLIQUE) @ normal - middle
+        sure = np.abs(away) > half_pixel + 0.011
+        np.testing.assert_array_equal(labels[sure], np.where(away > 0, 2, 1)[sure])
+        assert {1, 2} == set(np.unique(labels))
+
+
+def test_labels_come_back_from_the_nearest_plane(tmp_path):
+    heights = [0, 1.3, 2.5, 3.8, 5.0, 6.3, 7.5]
+    candidate = write_candidate(tmp_path / "s", headers_at(heights, OBLIQUE), noise(7))
+    built = build_volume(candidate)
+    planes = np.broadcast_to(np.arange(7, dtype=np.uint8)[:, None, None], (7, HEIGHT, WIDTH))
+    label_map = LabelMap(labels=planes.copy(), geometry=built.volume.geometry)
+    np.testing.assert_array_equal(labels_on_slices(label_map, built.stack), planes)
+
+
+@pytest.mark.parametrize("missing", [[], [3], [2, 5, 6]])
+def test_labels_come_back_exactly_where_slices_are_planes(tmp_path, missing):
+    present = [k for k in range(9) if k not in missing]
+    headers = headers_of(OBLIQUE, depth=9)
+    built = build_volume(
+        write_candidate(tmp_path / "s", [headers[k] for k in present], noise(len(present)))
+    )
+    labels = np.random.default_rng(1).integers(0, 9, (9, HEIGHT, WIDTH)).astype(np.uint8)
+    label_map = LabelMap(labels=labels, geometry=built.volume.geometry)
+    np.testing.assert_array_equal(labels_on_slices(label_map, built.stack), labels[present])
+
+
+# --- memory
+
+
+@pytest.mark.parametrize("kind", ["regular", "gaps", "uneven", "tilted"])
+@pytest.mark.parametrize("slope", ["1", "0.5"])
+def test_memory_holds_the_volume_and_a_few_slices(tmp_path, kind, slope):
+    heights = np.arange(150.0)
+    if kind == "gaps":
+        heights = np.delete(heights, [40, 41, 90])
+    if kind == "uneven":
+        heights += 0.1 * np.sin(heights)
+    shifts = leaning(heights.tolist(), 0, 10) if kind == "tilted" else (0, 0)
+    headers = headers_at(heights.tolist(), OBLIQUE, shifts, (96, 80))
+    for header in headers:
+        header.RescaleSlope, header.RescaleIntercept = slope, "-24"
+    candidate = write_candidate(tmp_path / "s", headers, noise(len(headers), (96, 80)))
+    build_volume(candidate)  # elements are parsed and modules imported on first use
+    tracemalloc.start()
+    try:
+        built = build_volume(candidate)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    volume_bytes, plane_bytes = built.volume.hu.nbytes, built.volume.hu[0].nbytes
+    # each core decodes eight small slices at a time, and as many wait for their turn
+    held = 24 + 18 * len(os.sched_getaffinity(0))
+    assert volume_bytes < peak < min(volume_bytes + held * plane_bytes, 2.2 * volume_bytes)
