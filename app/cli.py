@@ -14,7 +14,7 @@ from pathlib import Path
 from app.outcomes import EXPECTED_ERRORS, INTERNAL_ERROR, outcome_of, sentence_of
 from app.progress import make_progress
 from app.report import Report
-from app.runner import Runner, RunSettings, holds_rules, read_rules
+from app.runner import Runner, RunSettings, read_rules
 from app.summary import summarise
 from operators.holoscan_runtime import prepare
 from operators.product import product_version
@@ -47,7 +47,7 @@ def main_map(arguments: Sequence[str] | None = None) -> int:
     if parsed.input is None or parsed.output is None:
         parser.error("expected -i and -o, or HOLOSCAN_INPUT_PATH and HOLOSCAN_OUTPUT_PATH")
     parsed.config = _path(env, "HOLOSCAN_CONFIG_PATH")
-    return _guarded(_segment_in_map, parsed)
+    return _guarded(_segment, parsed)
 
 
 _INPUT = "folder, zip archive, DICOMDIR or DICOM file"
@@ -137,6 +137,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
         help="segment even what shows another part of the body than the model knows",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:N")
+    parser.set_defaults(config=None)
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("-v", "--verbose", action="store_true", help="print what is being done")
 
@@ -159,12 +160,6 @@ def _training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, help="instead of the bundle's training.json")
     parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:N")
     parser.add_argument("-v", "--verbose", action="store_true", help="print what is being done")
-
-
-def _segment_in_map(parsed: argparse.Namespace) -> int:
-    if parsed.rules is None and parsed.config is not None and holds_rules(parsed.config):
-        parsed.rules = parsed.config
-    return _segment(parsed)
 
 
 def _segment(parsed: argparse.Namespace) -> int:
@@ -192,6 +187,7 @@ def _settings(parsed: argparse.Namespace) -> RunSettings:
         models=parsed.models,
         model=parsed.model,
         rules=parsed.rules,
+        config=parsed.config,
         device=parsed.device,
         largest_gap_mm=parsed.largest_gap_mm,
         any_anatomy=parsed.any_anatomy,

@@ -33,7 +33,9 @@ class RunSettings:
     model
         Name of the bundle for selections that name none; None takes the one there is.
     rules
-        File of selection rules; None takes the default rules.
+        File of selection rules; None takes those of `config`, or else the default rules.
+    config
+        An `app.yaml`, which may have `selections`.
     device
         `auto`, `cpu`, `gpu` or `gpu:N`.
     largest_gap_mm
@@ -45,6 +47,7 @@ class RunSettings:
     models: Path | None = None
     model: str | None = None
     rules: Path | None = None
+    config: Path | None = None
     device: str = "auto"
     largest_gap_mm: float = LARGEST_GAP_MM
     any_anatomy: bool = False
@@ -100,7 +103,7 @@ class Runner:
         from app.interruption import run_stoppable
 
         make_folder(journal.output)  # rather now than after the work
-        rules = read_rules(self.settings.rules)
+        rules = read_rules(self.settings.rules, self.settings.config)
         with journal.run_stage("load model"):
             for name in rules.models:
                 self.models.segmenter(name)
@@ -115,15 +118,21 @@ class Runner:
         run_stoppable(graph, journal.stop)
 
 
-def read_rules(path: Path | None) -> Rules:
-    """Read a rules file, or the default rules where none is named; raises RulesError."""
-    return default_rules() if path is None else parse_rules(_text_of(path))
+def read_rules(path: Path | None, config: Path | None = None) -> Rules:
+    """The rules of a file, or of a configuration that has any, or else the default rules.
 
-
-def holds_rules(path: Path) -> bool:
-    """Whether a configuration file such as `app.yaml` has selection rules; raises RulesError."""
-    document = read_document(_text_of(path))
-    return isinstance(document, Mapping) and "selections" in document
+    Raises
+    ------
+    RulesError
+        If a file cannot be read or understood.
+    """
+    if path is not None:
+        return parse_rules(_text_of(path))
+    if config is not None:
+        document = read_document(_text_of(config))
+        if isinstance(document, Mapping) and "selections" in document:
+            return parse_rules(document)
+    return default_rules()
 
 
 def _text_of(path: Path) -> str:

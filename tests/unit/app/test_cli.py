@@ -69,6 +69,20 @@ def test_a_map_runs_on_the_environment_alone(
     assert status(tmp_path / "out") == "ok"
 
 
+def test_a_map_takes_the_rules_of_its_configuration_file(
+    tmp_path: Path, ct_folder: Path, liver_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "app.yaml"
+    monkeypatch.setenv("HOLOSCAN_CONFIG_PATH", str(config))
+    arguments = ["-i", str(ct_folder), "-m", str(liver_bundle.folder), "-o"]
+    config.write_text("selections: [{where: [{slices: '> 8'}]}]")
+    assert main_map([*arguments, str(tmp_path / "none")]) == 11
+    assert status(tmp_path / "none") == "nothing_selected"
+    config.write_text("selections: [{where: [{slices: 8}]}]\nselections: []")
+    assert main_map([*arguments, str(tmp_path / "bad")]) == 2
+    assert status(tmp_path / "bad") == "bad_rules"
+
+
 def test_flags_of_a_map_beat_the_environment_one_by_one(
     tmp_path: Path, ct_folder: Path, liver_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

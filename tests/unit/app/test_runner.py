@@ -9,7 +9,7 @@ from app.runner import Runner, RunSettings, read_rules
 from models.bundle import Bundle
 from models.errors import BundleError
 from operators.errors import RulesError
-from operators.rules import default_rules
+from operators.rules import default_rules, parse_rules
 
 
 def test_nothing_is_loaded_before_it_is_needed(tmp_path: Path) -> None:
@@ -53,6 +53,23 @@ def test_bad_rules_are_told_before_the_model_is_loaded(
 
 def test_the_default_rules_apply_where_none_are_named() -> None:
     assert read_rules(None) == default_rules()
+
+
+def test_a_configuration_counts_only_where_it_has_rules_and_no_file_is_named(
+    tmp_path: Path,
+) -> None:
+    config, rules = tmp_path / "app.yaml", tmp_path / "rules.json"
+    config.write_text("application: {title: x}")
+    assert read_rules(None, config) == default_rules()
+    config.write_text("application: {title: x}\nselections: [{conditions: {Modality: CT}}]")
+    rules.write_text('{"selections": [{"conditions": {"Modality": "MR"}}]}')
+    assert read_rules(None, config) == parse_rules(
+        {"selections": [{"conditions": {"Modality": "CT"}}]}
+    )
+    assert read_rules(rules, config) == parse_rules(rules.read_text())
+    config.write_text("selections: []")
+    with pytest.raises(RulesError, match="at least one"):
+        read_rules(None, config)
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\x00", b"[]"])

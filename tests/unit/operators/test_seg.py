@@ -236,7 +236,6 @@ def test_algorithm_is_named_as_contributing_equipment() -> None:
 def test_same_input_gives_the_same_bytes() -> None:
     one = build_seg(_source(), _label_map(), SEGMENTS, ALGORITHM, created=CREATED)
     two = build_seg(_source(), _label_map(), SEGMENTS, ALGORITHM, created=CREATED)
-
     assert _stored(one) == _stored(two)
 
 
@@ -251,7 +250,6 @@ def test_uids_follow_from_images_model_and_configuration() -> None:
         build_seg(_source(), label_map, SEGMENTS, ALGORITHM, configuration="overlap 0.5"),
         build_seg(_source(headers=other_image), label_map, SEGMENTS, ALGORITHM),
     ]
-
     assert len({seg.SOPInstanceUID for seg in results}) == 4
     assert len({seg.SeriesInstanceUID for seg in results}) == 4
     assert len({seg.SegmentSequence[0].TrackingUID for seg in results}) == 1
@@ -304,7 +302,6 @@ def test_what_the_source_leaves_out_stays_empty(tmp_path: Path) -> None:
         header.PatientSex = "UNKNOWN"  # no such value, but what the source says
         header.SpacingBetweenSlices = -4.0
         header.StudyDescription = "Abdomen"
-
     seg = write_seg(
         _source(headers=headers), _label_map(), SEGMENTS, ALGORITHM, tmp_path / "seg.dcm"
     )
@@ -323,12 +320,10 @@ def test_times_are_in_the_time_zone_of_the_source() -> None:
     headers = [_header(_geometry(), k) for k in range(6)]
     for header in headers:
         header.TimezoneOffsetFromUTC = "+0900"
-
     with_zone = build_seg(
         _source(headers=headers), _label_map(), SEGMENTS, ALGORITHM, created=CREATED
     )
     without = build_seg(_source(), _label_map(), SEGMENTS, ALGORITHM, created=CREATED)
-
     assert (with_zone.ContentDate.isoformat(), str(with_zone.ContentTime)) == (
         "2026-03-05",
         "083005",
@@ -342,7 +337,6 @@ def test_long_decimals_of_the_source_fit_into_sixteen_characters() -> None:
     headers = [_header(_geometry(), k) for k in range(6)]
     for header in headers:
         header.SliceThickness = DSfloat("1.6000000238418579", validation_mode=config.IGNORE)
-
     seg = build_seg(_source(headers=headers), _label_map(), SEGMENTS, ALGORITHM)
 
     measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
@@ -354,13 +348,11 @@ def test_source_headers_stay_as_they_were() -> None:
     before = [frame.header.to_json() for frame in source.stack.frames]
 
     build_seg(source, _label_map(), SEGMENTS, ALGORITHM)
-
     assert [frame.header.to_json() for frame in source.stack.frames] == before
 
 
 def test_no_organ_at_all_is_an_error() -> None:
     nothing = LabelMap(labels=np.zeros((6, 9, 7), np.uint8), geometry=_geometry())
-
     assert found_segments(nothing.labels, SEGMENTS) == ()
     with pytest.raises(NoOrganError, match="at least one organ"):
         build_seg(_source(), nothing, SEGMENTS, ALGORITHM)
@@ -395,7 +387,6 @@ def test_an_organ_between_the_slices_alone_is_no_segment() -> None:
     labels[2:5, 6, 3] = 2
     label_map = LabelMap(labels=labels, geometry=source.volume.geometry)
     seg = build_seg(source, label_map, SEGMENTS, ALGORITHM)
-
     assert [item.SegmentLabel for item in seg.SegmentSequence] == ["Liver"]
     assert seg.NumberOfFrames == 2
 
@@ -403,5 +394,4 @@ def test_an_organ_between_the_slices_alone_is_no_segment() -> None:
 def test_nothing_is_written_when_the_folder_is_missing(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="could not be written"):
         write_seg(_source(), _label_map(), SEGMENTS, ALGORITHM, tmp_path / "absent" / "seg.dcm")
-
     assert os.listdir(tmp_path) == []
