@@ -1,8 +1,7 @@
 """A series from its files to a HU volume, viscera against other readers: read.py [FOLDER].
 
 Every reader runs in a process of its own, all of them once a round, so that a noisy machine is
-noisy for all. Without FOLDER a phantom series of 300 slices is written. The App SDK reads what its
-loader and selector hand on; SimpleITK and GDCM are told the files in order.
+noisy for all. Without FOLDER a phantom series of 300 slices is written.
 """
 
 from __future__ import annotations
@@ -19,17 +18,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 ROUNDS = 5
 SLICES = 300
 SYNTAXES = {
     "uncompressed": None,
-    "RLE": "1.2.840.10008.1.2.5",
-    "JPEG-LS": "1.2.840.10008.1.2.4.80",
-    "JPEG 2000": "1.2.840.10008.1.2.4.90",
+    "RLE": RLELossless,
+    "JPEG-LS": JPEGLSLossless,
+    "JPEG 2000": JPEG2000Lossless,
 }
 
 Voxels = NDArray[np.int16]
@@ -92,17 +94,13 @@ def by_app_sdk(folder: Path) -> Voxels:
     prepare()
     from monai.deploy.core import Fragment
     from monai.deploy.operators import DICOMDataLoaderOperator, DICOMSeriesToVolumeOperator
-    from monai.deploy.operators.dicom_series_selector_operator import DICOMSeriesSelectorOperator
 
     fragment = Fragment()
     studies = DICOMDataLoaderOperator(fragment, name="load").load_data_to_studies(folder)
-    selector = DICOMSeriesSelectorOperator(fragment, name="select")
-    chosen = selector.filter(
-        {"selections": [{"name": "CT", "conditions": {"Modality": "CT"}}]}, studies
-    )
+    (series,) = studies[0].get_all_series()
     convert = DICOMSeriesToVolumeOperator(fragment, name="volume")
-    convert.prepare_series(chosen[0].selected_series[0].series)
-    found: Voxels = convert.generate_voxel_data(chosen[0].selected_series[0].series)
+    convert.prepare_series(series)
+    found: Voxels = convert.generate_voxel_data(series)
     return found
 
 
@@ -151,7 +149,7 @@ def write_phantom(folder: Path) -> None:
     at = [np.arange(n) * m // n for n, m in ((SLICES, depth), (512, height), (512, width))]
     noise = np.random.default_rng(1).integers(-9, 10, (SLICES, 512, 512), dtype=np.int16)
     geometry = VolumeGeometry.from_spacing((SLICES, 512, 512), (1.5, 0.8, 0.8))
-    volume = Volume(hu=small.hu[np.ix_(*at)] + noise, geometry=geometry)
+    volume = Volume(hu=np.maximum(small.hu[np.ix_(*at)] + noise, -1024), geometry=geometry)
     write_ct_series(volume, folder, SeriesIdentity(seed_text="read benchmark"))
 
 
@@ -159,7 +157,13 @@ def write_compressed(source: Path, folder: Path, syntax: str) -> None:
     folder.mkdir()
     for path in source.iterdir():
         image = pydicom.dcmread(path)
-        image.compress(syntax, generate_instance_uid=False)
+        if syntax == JPEG2000Lossless:  # pydicom needs another package for it
+            code = imagecodecs.jpeg2k_encode(image.pixel_array, codecformat="j2k", level=0)
+            image.PixelData = encapsulate([code])
+            image["PixelData"].VR, image["PixelData"].is_undefined_length = "OB", True
+            image.file_meta.TransferSyntaxUID = JPEG2000Lossless
+        else:
+            image.compress(syntax, generate_instance_uid=False)
         image.save_as(folder / path.name)
 
 

@@ -166,7 +166,8 @@ def test_headers_without_geometry_rank_last():
     bare = traits_in("1.1", ImagePositionPatient=None)
     ranked, reasons = rank([bare, traits_in("1.2", 3)])
     assert ranked[1] is bare
-    assert "volume yes against no (expected ImagePositionPatient (3 usable values) in all" in reasons[1]
+    expected = "volume yes against no (expected ImagePositionPatient (3 usable values) in all"
+    assert expected in reasons[1]
 
 
 def preferred(prefer: list[object], *candidates: Traits) -> tuple[list[str], str]:
