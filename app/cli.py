@@ -10,15 +10,17 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.outcomes import EXPECTED_ERRORS, INTERNAL_ERROR, outcome_of, sentence_of
 from app.progress import make_progress
-from app.report import Report
-from app.runner import Runner, RunSettings, read_rules
-from app.summary import summarise
+from app.run_settings import RunSettings
 from operators.holoscan_runtime import prepare
 from operators.product import product_version
 from operators.slice_stack import LARGEST_GAP_MM
+
+if TYPE_CHECKING:  # loads PyTorch, for which the other commands need not wait
+    from app.report import Report
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,8 @@ def _guarded(command: Callable[[argparse.Namespace], int], parsed: argparse.Name
     logging.basicConfig(
         level=logging.getLevelName(named), format="%(levelname)s %(name)s: %(message)s"
     )
+    if not parsed.verbose:  # what is wrong with a peer is told in a sentence of ours
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # file names need not be text
             stream.reconfigure(errors="backslashreplace")
@@ -125,7 +129,16 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--minutes", type=float, help="length of each fold's run")
     evaluate.add_argument("--run", type=Path, help="folder of the folds' checkpoints")
     evaluate.set_defaults(command=_evaluate)
+    _node_commands(commands)
     return parser
+
+
+def _node_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from app.node import commands as peers
+    from app.node import serving
+
+    serving.add_commands(commands)
+    peers.add_commands(commands, serving.configured_peers)
 
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
@@ -163,11 +176,14 @@ def _training_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _segment(parsed: argparse.Namespace) -> int:
+    from app.runner import Runner
+
     runner = Runner(_settings(parsed))
     return _finish(runner.run(parsed.input, parsed.output, make_progress(parsed.quiet)), parsed)
 
 
 def _select(parsed: argparse.Namespace) -> int:
+    from app.runner import read_rules
     from app.selection_table import run_selection
 
     rules = read_rules(parsed.rules)
@@ -176,6 +192,7 @@ def _select(parsed: argparse.Namespace) -> int:
 
 def _demo(parsed: argparse.Namespace) -> int:
     from app.demo import run_demo
+    from app.runner import Runner
 
     progress = make_progress(parsed.quiet)
     runner = Runner(_settings(parsed))
@@ -196,6 +213,8 @@ def _settings(parsed: argparse.Namespace) -> RunSettings:
 
 def _finish(report: Report, parsed: argparse.Namespace) -> int:
     """Write the report and say how the run went."""
+    from app.summary import summarise
+
     report.write()
     if not parsed.quiet:
         print(summarise(report))

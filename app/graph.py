@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from models.resident import ResidentModels
@@ -16,6 +17,7 @@ from operators.holoscan_ops import (
     SeriesToVolumeOperator,
 )
 from operators.journal import Journal
+from operators.results import OUTPUTS
 from operators.rules import Rules
 from operators.slice_stack import LARGEST_GAP_MM
 
@@ -37,6 +39,8 @@ class SegmentationGraph(Application):
         Widest distance between neighbouring images that is bridged.
     any_anatomy
         Whether to segment what shows another part of the body than the model was made for.
+    outputs
+        What is written, of `operators.results.OUTPUTS`.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class SegmentationGraph(Application):
         journal: Journal,
         largest_gap_mm: float = LARGEST_GAP_MM,
         any_anatomy: bool = False,
+        outputs: Collection[str] = OUTPUTS,
     ) -> None:
         self.source = source
         self.rules = rules
@@ -55,6 +60,7 @@ class SegmentationGraph(Application):
         self.journal = journal
         self.largest_gap_mm = largest_gap_mm
         self.any_anatomy = any_anatomy
+        self.outputs = outputs
         super().__init__()
 
     def compose(self) -> None:
@@ -82,10 +88,12 @@ class SegmentationGraph(Application):
         chosen = "study_selected_series_list"
         self.add_flow(select, volume, {(chosen, chosen)})
         self.add_flow(volume, segment, {("image", "image")})
-        for writer, name in (
-            (OrganVolumesWriterOperator, "write_volumes"),
-            (PreviewWriterOperator, "write_preview"),
-            (DICOMSegmentationWriterOperator, "write_seg"),
+        for output, writer, name in (
+            ("volumes", OrganVolumesWriterOperator, "write_volumes"),
+            ("preview", PreviewWriterOperator, "write_preview"),
+            ("segmentation", DICOMSegmentationWriterOperator, "write_seg"),
         ):
+            if output not in self.outputs:
+                continue
             write = writer(self, journal=journal, name=name)
             self.add_flow(segment, write, {("seg_image", "seg_image")})

@@ -1,4 +1,4 @@
-"""The one table from errors to what users and programs are told: a status and an exit code.
+"""The one table from errors to what users, programs and DICOM peers are told.
 
 Exit codes 0 to 2 are the shell's own; ours begin at 10 and never change their meaning.
 """
@@ -8,7 +8,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.errors import AppError, PackageCollisionError
+from app.errors import (
+    AppError,
+    AssociationError,
+    FetchError,
+    HealthError,
+    InputGoneError,
+    InstanceMismatchError,
+    InstanceRefusedError,
+    InvalidPduError,
+    JobError,
+    ListenerError,
+    PackageCollisionError,
+    PeerSettingsError,
+    SettingsError,
+    StoreError,
+    StoreFullError,
+    StudyNotFoundError,
+    WebError,
+    WorkerDiedError,
+    WorkersClosedError,
+    WorkerStoppedError,
+    WorkerTimeoutError,
+)
 from app.packages import PACKAGE_COLLISION_EXIT_CODE
 from models.errors import BundleError, GeometryError, ModelError, OutOfMemoryError, TrainingError
 from operators.errors import (
@@ -27,19 +49,32 @@ from operators.errors import (
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run, or the work on one series, ended."""
+    """How a run, a command or the work on one series ended.
+
+    Parameters
+    ----------
+    status
+        A short name.
+    exit_code
+        Of the process.
+    dimse_status
+        What the sender of an instance is told (PS3.4 table B.2-1, PS3.7 9.1.1.1.9).
+    """
 
     status: str
     exit_code: int
+    dimse_status: int = 0x0110
 
 
-OK = Outcome("ok", 0)
+OK = Outcome("ok", 0, 0x0000)
 #: A defect of the program itself: nothing in the table names the error.
 INTERNAL_ERROR = Outcome("internal_error", 1)
 #: Work on a series that ended without results and without an error that says why.
 UNFINISHED = Outcome("unfinished", 1)
 #: Some series came to results and others did not.
 PARTIAL = Outcome("partial", 19)
+NOT_DELIVERED = Outcome("not_delivered", 31)
+NOT_FETCHED = Outcome("not_fetched", 32)
 INTERRUPTED = Outcome("interrupted", 130)
 
 #: From the error's class, most specific first in its own tree.
@@ -59,6 +94,25 @@ OUTCOMES: dict[type[BaseException], Outcome] = {
     NoOrganError: Outcome("no_organ_found", 17),
     PackageCollisionError: Outcome("package_collision", PACKAGE_COLLISION_EXIT_CODE),
     TrainingError: Outcome("bad_training_data", 20),
+    SettingsError: Outcome("bad_settings", 23),
+    PeerSettingsError: Outcome("bad_settings", 23),
+    StoreError: Outcome("store_unusable", 24),
+    StoreFullError: Outcome("store_full", 24, 0xA700),
+    InstanceRefusedError: Outcome("instance_refused", 24, 0xC000),
+    InstanceMismatchError: Outcome("instance_mismatch", 24, 0xA900),
+    ListenerError: Outcome("cannot_listen", 25),
+    HealthError: Outcome("cannot_listen", 25),
+    JobError: Outcome("no_such_job", 26),
+    InvalidPduError: Outcome("peer_unreachable", 30),
+    AssociationError: Outcome("peer_unreachable", 30),
+    WebError: Outcome("peer_unreachable", 30),
+    FetchError: NOT_FETCHED,
+    StudyNotFoundError: Outcome("no_such_study", 33),
+    InputGoneError: Outcome("input_gone", 27),
+    WorkerDiedError: Outcome("worker_died", 28),
+    WorkerTimeoutError: Outcome("took_too_long", 29),
+    WorkerStoppedError: INTERRUPTED,
+    WorkersClosedError: INTERRUPTED,
     KeyboardInterrupt: INTERRUPTED,
 }
 

@@ -4,53 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from app.outcomes import EXPECTED_ERRORS, outcome_of_run, outcome_of_series, sentence_of
 from app.progress import Progress, Silent
 from app.report import Report
+from app.run_settings import RunSettings
 from models.resident import ResidentModels
 from operators.errors import RulesError
 from operators.journal import Journal
 from operators.outputs import make_folder
 from operators.rules import Rules, default_rules, parse_rules
 from operators.rules_text import read_document
-from operators.slice_stack import LARGEST_GAP_MM
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """What a run needs besides its folders.
-
-    Parameters
-    ----------
-    models
-        Folder of bundles, or one bundle; None is the models that come with the package.
-    model
-        Name of the bundle for selections that name none; None takes the one there is.
-    rules
-        File of selection rules; None takes those of `config`, or else the default rules.
-    config
-        An `app.yaml`, which may have `selections`.
-    device
-        `auto`, `cpu`, `gpu` or `gpu:N`.
-    largest_gap_mm
-        Widest distance between neighbouring images that is bridged.
-    any_anatomy
-        Whether to segment what shows another part of the body than the model was made for.
-    """
-
-    models: Path | None = None
-    model: str | None = None
-    rules: Path | None = None
-    config: Path | None = None
-    device: str = "auto"
-    largest_gap_mm: float = LARGEST_GAP_MM
-    any_anatomy: bool = False
 
 
 class Runner:
@@ -114,6 +82,7 @@ class Runner:
             journal=journal,
             largest_gap_mm=self.settings.largest_gap_mm,
             any_anatomy=self.settings.any_anatomy,
+            outputs=self.settings.outputs,
         )
         run_stoppable(graph, journal.stop)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from models.bundle import find_bundle
 from models.segmenter import Segmenter
+from models.turns import Turn, any_time
 
 
 class ResidentModels:
@@ -27,6 +28,8 @@ class ResidentModels:
         self.root = root
         self.default = default
         self.device = device
+        #: Held while a network works; to be set before the first use.
+        self.turn: Turn = any_time
         self._segmenters: dict[str, Segmenter] = {}
         self._names: dict[str | None, str] = {}
 
@@ -46,6 +49,6 @@ class ResidentModels:
         if name not in self._names:
             bundle = find_bundle(name or self.default, self.root)
             if bundle.name not in self._segmenters:
-                self._segmenters[bundle.name] = Segmenter(bundle, self.device)
+                self._segmenters[bundle.name] = Segmenter(bundle, self.device, self.turn)
             self._names[name] = bundle.name
         return self._segmenters[self._names[name]]

@@ -13,6 +13,7 @@ from models.memory import memory_errors
 from models.precision import Runtime, choose_device, choose_runtime, run_window
 from models.preprocessing import restore
 from models.sliding_window import infer
+from models.turns import Turn, any_time
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ class Segmenter:
         The model; its weights are read and checked here, once.
     device
         `auto` (CUDA where there is one), `cpu`, `gpu` or `gpu:N`.
+    turn
+        Held while the network works.
 
     Raises
     ------
@@ -36,9 +39,10 @@ class Segmenter:
         If the weights are missing or altered, or there is no such device.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "auto"):
+    def __init__(self, bundle: Bundle, device: str = "auto", turn: Turn = any_time):
         begun = time.perf_counter()
         self.bundle = bundle
+        self._turn = turn
         chosen = choose_device(device)
         with memory_errors(f"the network of {bundle.name} on {chosen}"):
             self._network = bundle.load_network().to(chosen)
@@ -65,13 +69,14 @@ class Segmenter:
             return lambda share: on_progress(stage, share) if on_progress else None
 
         prepared = self.bundle.preprocessing.prepare(volume)
-        scores = infer(
-            prepared.image,
-            lambda patches: run_window(self._network, patches, self.runtime.dtype),
-            self.bundle.sliding_window,
-            device=self.runtime.device,
-            on_progress=tell("segment"),
-        )
+        with self._turn():
+            scores = infer(
+                prepared.image,
+                lambda patches: run_window(self._network, patches, self.runtime.dtype),
+                self.bundle.sliding_window,
+                device=self.runtime.device,
+                on_progress=tell("segment"),
+            )
         if self.bundle.inference.get("postprocessing", {}).get("largest_component"):
             keep_largest(scores, sorted(self.bundle.class_of.values()))
         numbers = self.bundle.label_numbers[: len(scores)]

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from app.cli import main
-from app.runner import Runner, RunSettings
+from app.run_settings import RunSettings
+from app.runner import Runner
 from models.bundle import Bundle
 from operators.seg_reading import read_label_map
 

@@ -19,7 +19,8 @@ from PIL import Image
 
 from app.cli import main
 from app.report import Report
-from app.runner import Runner, RunSettings
+from app.run_settings import RunSettings
+from app.runner import Runner
 from models.bundle import Bundle
 from models.metrics import dice
 from operators.ct_series import SIGNED, UNSIGNED, Storage

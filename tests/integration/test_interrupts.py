@@ -69,7 +69,8 @@ def test_an_interrupt_during_the_segmentation_is_reported(
 INTERRUPTED_EARLY = """
 import os, signal, sys
 from app.progress import Lines
-from app.runner import Runner, RunSettings
+from app.run_settings import RunSettings
+from app.runner import Runner
 from pathlib import Path
 
 folder, out, models = map(Path, sys.argv[1:])

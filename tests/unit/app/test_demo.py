@@ -9,7 +9,8 @@ import pytest
 
 from app.demo import TRUTH, compare, run_demo
 from app.progress import Silent
-from app.runner import Runner, RunSettings
+from app.run_settings import RunSettings
+from app.runner import Runner
 from models.bundle import Bundle
 from models.geometry import LabelMap, Volume, VolumeGeometry
 from operators.ct_series import SeriesIdentity, write_ct_series

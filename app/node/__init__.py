@@ -1,0 +1,1 @@
+"""The DICOM node: receives studies, has them segmented, and sends the results."""
