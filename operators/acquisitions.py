@@ -17,7 +17,8 @@ at least. The first of these that gives parts without a repeated position is tak
 Without a repeated position there can still be two scans, shifted against each other. So images
 are also told apart where parts of at least three regularly spaced images interleave: by
 TemporalPositionIdentifier or AcquisitionNumber always, by the others and by passes only if the
-images together are not evenly spaced.
+images together are not evenly spaced, and by passes only if these are much more evenly spaced: a
+scan in interleaved order, or with random numbers, that lacks a slice is one all the same.
 """
 
 from __future__ import annotations
@@ -161,6 +162,10 @@ def _by_interleaving(group: FrameGroup, heights_mm: NDArray[np.float64]) -> Part
         parts = [np.sort(heights_mm[partition.part_of == n]) for n in range(len(partition.names))]
         return all(len(part) >= 3 and _is_regular(part) for part in parts)
 
+    def evens_out(partition: Partition) -> bool:
+        parts = (heights_mm[partition.part_of == n] for n in range(len(partition.names)))
+        return 2 * sum(map(_odd_steps, parts)) < _odd_steps(heights_mm)
+
     is_even = _is_even(np.sort(heights_mm))
     columns: list[_Column] = []
     for column in _columns(group.frames, _COUNTING if is_even else TELLING):
@@ -170,7 +175,8 @@ def _by_interleaving(group: FrameGroup, heights_mm: NDArray[np.float64]) -> Part
                 return partition
     if is_even:
         return None
-    return next((p for p in _by_passes(group.frames, columns, heights_mm) if fits(p)), None)
+    passes = _by_passes(group.frames, columns, heights_mm)
+    return next((p for p in passes if fits(p) and evens_out(p)), None)
 
 
 def _columns(frames: Sequence[Frame], keywords: Sequence[str]) -> Iterator[_Column]:
@@ -296,7 +302,22 @@ def _is_even(heights_mm: NDArray[np.float64]) -> bool:
 
 def _is_regular(heights_mm: NDArray[np.float64]) -> bool:
     """Whether the steps are multiples of the usual one: slices may be missing."""
-    steps = np.diff(heights_mm)
-    usual = float(np.sort(steps)[(len(steps) - 1) // 2])
+    steps, usual = _steps(heights_mm)
     rest = np.abs(steps - np.maximum(np.rint(steps / usual), 1) * usual)
-    return bool(rest.max() <= 2 * POSITION_TOLERANCE_MM + 0.05 * usual)
+    return bool(rest.max() <= _step_tolerance_mm(usual))
+
+
+def _odd_steps(heights_mm: NDArray[np.float64]) -> int:
+    """How many steps are not the usual one."""
+    steps, usual = _steps(np.sort(heights_mm))
+    return int((np.abs(steps - usual) > _step_tolerance_mm(usual)).sum())
+
+
+def _steps(heights_mm: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """Distances of ascending heights, and the usual one."""
+    steps = np.diff(heights_mm)
+    return steps, float(np.sort(steps)[(len(steps) - 1) // 2])
+
+
+def _step_tolerance_mm(usual_mm: float) -> float:
+    return 2 * POSITION_TOLERANCE_MM + 0.05 * usual_mm

@@ -15,7 +15,7 @@ from pydicom.uid import (
 from operators.decoders import FrameFormat
 from operators.elements import numbers_of, values_of
 from operators.errors import NothingUsableError, PixelDataError
-from operators.frame_bytes import read_frame
+from operators.frame_bytes import lies_in_words, read_frame
 from operators.frame_groups import FrameGroup
 from operators.series import Frame
 from operators.slice_checks import POSITION_TOLERANCE_MM
@@ -103,6 +103,7 @@ def _digest(frame: Frame) -> bytes | None:
             bits_allocated=allocated,
             bits_stored=stored,
             signed=bool(sign),
+            as_words=lies_in_words(frame),
         )
         pixels = read_frame(frame, form)
     except (PixelDataError, NothingUsableError):
@@ -110,7 +111,7 @@ def _digest(frame: Frame) -> bytes | None:
     syntax = str(meta.TransferSyntaxUID)
     meaning = [_meaning(frame, keyword) for keyword in _MEANING]
     bytes_of = "little endian" if syntax in _LITTLE_ENDIAN else syntax
-    digest = hashlib.sha256(repr((bytes_of, numbers, meaning)).encode())
+    digest = hashlib.sha256(repr((bytes_of, form.as_words, numbers, meaning)).encode())
     digest.update(pixels)
     return digest.digest()
 

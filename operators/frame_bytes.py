@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from pydicom.encaps import get_frame
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRBigEndian, UncompressedTransferSyntaxes
 
 from operators.decoders import FrameFormat
 from operators.dicom_file import PixelElement, read_dataset
@@ -13,6 +13,38 @@ from operators.dicom_stream import bounded
 from operators.elements import DAMAGED_DICOM_ERRORS, numbers_of, values_of
 from operators.errors import PixelDataError
 from operators.series import Frame
+
+#: In explicit VR, OB and OW are followed by two bytes without meaning and four of the value's
+#: length; then comes the value (PS3.5 7.1.2).
+_VR_TO_VALUE_BYTES = 8
+
+
+def is_encapsulated(TransferSyntaxUID: str) -> bool:
+    """Whether pixel data comes in fragments: in all transfer syntaxes but four (PS3.5 A.4)."""
+    return TransferSyntaxUID not in UncompressedTransferSyntaxes
+
+
+def lies_in_words(frame: Frame) -> bool:
+    """Whether 8-bit pixels lie swapped in pairs: those of big-endian OW (PS3.5 7.3).
+
+    Raises
+    ------
+    PixelDataError
+        If the file cannot be read.
+    """
+    instance = frame.instance
+    if (
+        instance.header.file_meta.TransferSyntaxUID != ExplicitVRBigEndian
+        or instance.pixels is None
+        or numbers_of(instance.header, "BitsAllocated", 1) != (8.0,)
+    ):
+        return False
+    try:
+        with instance.file.open() as stream:
+            stream.seek(instance.pixels.offset - _VR_TO_VALUE_BYTES)
+            return stream.read(2) == b"OW"
+    except OSError as exc:
+        raise PixelDataError(f"cannot be read: {exc.strerror or exc}") from exc
 
 
 def read_frame(frame: Frame, form: FrameFormat) -> bytes:
@@ -28,8 +60,9 @@ def read_frame(frame: Frame, form: FrameFormat) -> bytes:
     Returns
     -------
     bytes
-        Uncompressed: rows x columns pixels. Compressed: the code stream, all its fragments joined
-        (PS3.5 A.4), whether there is an offset table or not.
+        Uncompressed: rows x columns pixels, and one more where words are to be whole. Compressed:
+        the code stream, all its fragments joined (PS3.5 A.4), whether there is an offset table or
+        not.
 
     Raises
     ------
@@ -37,7 +70,7 @@ def read_frame(frame: Frame, form: FrameFormat) -> bytes:
         If there are none, or fewer than the header says, or the file has changed.
     """
     instance = frame.instance
-    syntax = UID(instance.header.file_meta.TransferSyntaxUID)
+    syntax = instance.header.file_meta.TransferSyntaxUID
     try:
         if instance.stamp and instance.file.stamp != instance.stamp:
             raise PixelDataError("the file changed since it was listed")
@@ -45,7 +78,7 @@ def read_frame(frame: Frame, form: FrameFormat) -> bytes:
             return _inflated(frame, form)
         with instance.file.open() as stream:
             stream.seek(instance.pixels.offset)
-            if syntax.is_encapsulated:
+            if is_encapsulated(syntax):
                 return _encapsulated(stream, instance.file.size, frame)
             return _native(stream, instance.pixels, frame.number, form, syntax)
     except OSError as exc:
@@ -53,16 +86,21 @@ def read_frame(frame: Frame, form: FrameFormat) -> bytes:
 
 
 def _native(
-    stream: BinaryIO, pixels: PixelElement, number: int, form: FrameFormat, syntax: UID
+    stream: BinaryIO, pixels: PixelElement, number: int, form: FrameFormat, syntax: str
 ) -> bytes:
     if pixels.length is None:
-        raise PixelDataError(f"compressed pixel data in a file that claims {syntax.name}")
+        raise PixelDataError(f"compressed pixel data in a file that claims {UID(syntax).name}")
     size = form.rows * form.columns * (form.bits_allocated // 8)
-    if number * size > pixels.length:
+    start = (number - 1) * size
+    if form.as_words and start % 2:
+        raise PixelDataError(f"frame {number} begins within a word of big-endian pixel data")
+    if form.as_words:
+        size += size % 2
+    if start + size > pixels.length:
         raise PixelDataError(
-            f"pixel data is cut short: {number * size} bytes expected, {pixels.length} found"
+            f"pixel data is cut short: {start + size} bytes expected, {pixels.length} found"
         )
-    stream.seek((number - 1) * size, 1)
+    stream.seek(start, 1)
     data = stream.read(size)
     if len(data) < size:
         raise PixelDataError(f"the file changed: {size} bytes expected, {len(data)} found")

@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.uid import UID
 from scipy import ndimage
 
-from operators.decoders import FrameFormat, decode_frame
+from operators.decoders import FrameFormat, decode_frame, decoder_for
 from operators.elements import numbers_of, values_of
 from operators.errors import NothingUsableError, PixelDataError
-from operators.frame_bytes import read_frame
+from operators.frame_bytes import is_encapsulated, lies_in_words, read_frame
 from operators.series import Frame
 
 #: Air outside the reconstruction circle is stored as anything from -1024 down to -32768
@@ -34,6 +33,9 @@ GREATEST_HU = 32767
 #: RescaleType (PS3.3 C.11.1.1.2) of Hounsfield units. Old CT images leave it out, and some
 #: writers put "unspecified"; anything else (electron density, effective Z) is no HU.
 HU_RESCALE_TYPES = frozenset({"HU", "HU_MOD", "US", ""})
+
+#: No CT scanner rescales by more.
+_GREATEST_RESCALE = 1e6
 
 #: Frames that a thread takes at a time: uncompressed ones are quicker done than handed over.
 _AT_ONCE = 8
@@ -89,9 +91,10 @@ def decode_hu(frame: Frame) -> NDArray[np.int16]:
         If the pixels are absent, cut short, not decodable or no Hounsfield units.
     """
     try:
-        form = _form(frame.header)
+        form = _form(frame)
         slope, intercept = _rescale(frame.header)
         syntax = frame.instance.header.file_meta.TransferSyntaxUID
+        decoder_for(syntax)  # before bytes are looked for that nobody could decode
         stored = decode_frame(read_frame(frame, form), syntax, form)
     except (PixelDataError, NothingUsableError) as exc:
         raise PixelDataError(f"image {frame.name}: {exc}") from exc
@@ -106,7 +109,7 @@ def _portions(frames: Sequence[Frame]) -> Iterator[Sequence[Frame]]:
     start = 0
     while start < len(frames):
         file_meta = frames[start].instance.header.file_meta
-        size = 1 if UID(file_meta.TransferSyntaxUID).is_encapsulated else _AT_ONCE
+        size = 1 if is_encapsulated(file_meta.TransferSyntaxUID) else _AT_ONCE
         yield frames[start : start + size]
         start += size
 
@@ -115,7 +118,9 @@ def _decode_all(frames: Sequence[Frame]) -> list[NDArray[np.int16]]:
     return [decode_hu(frame) for frame in frames]
 
 
-def _form(header: Dataset) -> FrameFormat:
+def _form(frame: Frame) -> FrameFormat:
+    header = frame.header
+
     def expect(keyword: str, *allowed: object) -> None:
         values = values_of(header, keyword)
         if len(values) != 1 or values[0] not in allowed:
@@ -140,6 +145,7 @@ def _form(header: Dataset) -> FrameFormat:
         bits_allocated=allocated,
         bits_stored=stored,
         signed=bool(header.PixelRepresentation),
+        as_words=lies_in_words(frame),
     )
 
 
@@ -147,7 +153,12 @@ def _rescale(header: Dataset) -> tuple[float, float]:
     slope = numbers_of(header, "RescaleSlope", 1)
     intercept = numbers_of(header, "RescaleIntercept", 1)
     kind = str(next(iter(values_of(header, "RescaleType")), ""))
-    if slope is None or intercept is None or slope[0] == 0:
+    if (
+        slope is None
+        or intercept is None
+        or slope[0] == 0
+        or max(abs(slope[0]), abs(intercept[0])) > _GREATEST_RESCALE
+    ):
         raise PixelDataError(
             "expected RescaleSlope and RescaleIntercept, found "
             f"{values_of(header, 'RescaleSlope')} and {values_of(header, 'RescaleIntercept')}"

@@ -21,6 +21,8 @@
           model: abdomen_vnet_3mm
           destinations: [pacs, research]
         VISCERA_LIVER:
+          priority: 50                 # 100 without it; lower numbers come first
+          outputs: [segmentation]      # without it, also preview and volumes
           allow_calling: [CT1, CT2]    # without it, any AE title
           allow_addresses: [10.1.0.0/16]
           largest_gap_mm: 10
@@ -34,7 +36,8 @@
           destinations: [sender]       # the destination with the AE title of the sender
 
       destinations:
-        pacs: {kind: dimse, ae_title: PACS, host: pacs.example, port: 11112, commitment: true}
+        pacs: {kind: dimse, ae_title: PACS, host: pacs.example, port: 11112, commitment: true,
+               rejection_notes: true}
         ct1: {kind: dimse, ae_title: CT1, host: 10.1.0.11, port: 104}
         ct2: {kind: dimse, ae_title: CT2, host: 10.1.0.12, port: 104}
         research:
@@ -55,6 +58,7 @@
       workers: {count: 2, at_once: 1, devices: [auto]}   # one infers, the other reads or writes
       database_url: postgresql://viscera@db.example/viscera   # default: SQLite in `state`
       database_password_file: /run/secrets/database
+      work: /srv/viscera-work          # nodes that share a database share it; default: in `state`
       retention: {longest_age_s: 259200, largest_bytes: 200000000000}   # 3 days
       health: {bind: 127.0.0.1, port: 11114}
       logging: {level: info, format: json}

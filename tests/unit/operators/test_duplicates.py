@@ -179,6 +179,24 @@ def test_the_same_bytes_in_another_order_are_no_copy(folder):
     assert [c.part for c in split(folder)] == ["AcquisitionNumber 1", "AcquisitionNumber 2"]
 
 
+def test_equal_bytes_are_no_copy_where_one_image_swaps_them(folder):
+    for name, vr in (("a0", "OB"), ("copy", "OW")):
+        dataset = dcmread(folder / "a0.dcm")
+        dataset.BitsAllocated = dataset.BitsStored = 8
+        dataset.HighBit = 7
+        dataset.add_new("PixelData", vr, bytes(range(24)))
+        dataset.SOPInstanceUID = f"1.2.3.{ord(name[0])}"
+        swapped = Dataset()
+        swapped.update(dataset)
+        swapped.file_meta = dataset.file_meta
+        swapped.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        swapped.save_as(folder / f"{name}.dcm", enforce_file_format=True)
+    for k in range(1, DEPTH):
+        (folder / f"a{k}.dcm").unlink()
+    (only,) = split(folder)
+    assert len(only.frames) == 2
+
+
 def test_blank_slices_that_two_phases_share_are_no_copies(tmp_path):
     for name, seed in (("a", 1), ("b", 2)):
         hu = voxels(seed)

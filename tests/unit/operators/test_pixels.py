@@ -107,6 +107,29 @@ def test_compressed_pixels_give_the_same_hu(path, syntax):
     np.testing.assert_array_equal(decode_hu(saved(image, path)), expected)
 
 
+@pytest.mark.parametrize("vr", ["OB", "OW"])
+@pytest.mark.parametrize("shape", [(3, 4), (3, 5)])
+def test_big_endian_bytes_are_put_in_order_where_they_lie_in_words(path, vr, shape):
+    stored = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    data = stored.tobytes() + b"\0" * (stored.size % 2)
+    if vr == "OW":
+        data = np.frombuffer(data, ">u2").astype("<u2").tobytes()
+    image = image_of(stored, RescaleIntercept=0)
+    image.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    image.add_new("PixelData", vr, data)
+    np.testing.assert_array_equal(decode_hu(saved(image, path)), stored)
+
+
+def test_a_frame_that_begins_within_a_word_is_refused(path):
+    image = image_of(np.zeros((3, 5), np.uint8))
+    image.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    image.add_new("PixelData", "OW", bytes(30))
+    first = saved(image, path)
+    second = Frame(instance=first.instance, number=2, header=first.header)
+    with pytest.raises(PixelDataError, match="frame 2 begins within a word"):
+        decode_hu(second)
+
+
 def test_big_endian_pixels_give_the_same_hu(path):
     image = image_of(RAMP)
     image.PixelData = RAMP.astype(">u2").tobytes()
@@ -125,7 +148,9 @@ def test_big_endian_pixels_give_the_same_hu(path):
         ({"PixelRepresentation": None}, "expected PixelRepresentation 0 or 1, found nothing"),
         ({"RescaleSlope": None}, "expected RescaleSlope and RescaleIntercept"),
         ({"RescaleSlope": 0}, "expected RescaleSlope and RescaleIntercept"),
+        ({"RescaleSlope": "1e308"}, "expected RescaleSlope and RescaleIntercept, found .*1e"),
         ({"RescaleIntercept": None}, "expected RescaleSlope and RescaleIntercept"),
+        ({"RescaleIntercept": "-1e7"}, "expected RescaleSlope and RescaleIntercept"),
         ({"RescaleType": "EDW"}, "expected Hounsfield units, found RescaleType EDW"),
     ],
 )

@@ -267,6 +267,26 @@ def test_slices_scanned_in_interleaved_order_are_one_volume(scanner):
     assert len(only.frames) == 12
 
 
+@pytest.mark.parametrize("missing", [[3], [6], [3, 8]])
+def test_an_interleaved_order_that_lacks_slices_is_one_volume(scanner, missing):
+    scanner.scan(k for k in range(0, 13, 2) if k not in missing)
+    scanner.scan(k for k in range(1, 13, 2) if k not in missing)
+    (only,) = scanner.candidates()
+    assert len(only.frames) == 13 - len(missing)
+
+
+def test_random_numbers_do_not_part_slices_around_a_gap(scanner):
+    scanner.scan([0, 50, 52, 49, 51, 53])
+    (only,) = scanner.candidates()
+    assert len(only.frames) == 6
+
+
+def test_shifted_scans_that_overlap_in_part_are_cut_by_their_order(scanner):
+    scanner.scan(range(12))
+    scanner.scan(np.arange(12) + 9.3)
+    assert [len(numbers) for numbers in scanner.parts().values()] == [12, 12]
+
+
 def test_a_third_shifted_scan_is_parted_from_the_phase_that_it_shares_an_agent_with(scanner):
     scanner.scan(range(10), AcquisitionNumber=1)
     scanner.scan(range(10), AcquisitionNumber=2, ContrastBolusAgent="X")
