@@ -37,11 +37,13 @@ def main_map(arguments: Sequence[str] | None = None) -> int:
         prog="python -m app", description="Segment a folder of DICOM CT."
     )
     env = os.environ
-    parser.add_argument("-i", "--input", type=Path, default=_path(env, "HOLOSCAN_INPUT_PATH"))
-    parser.add_argument("-o", "--output", type=Path, default=_path(env, "HOLOSCAN_OUTPUT_PATH"))
-    parser.add_argument(
-        "-m", "--models", "--model_path", type=Path, default=_path(env, "HOLOSCAN_MODEL_PATH")
-    )
+    # a MAP sets HOLOSCAN_*, so MONAI_* is there only where somebody means it
+    source = _path(env, "MONAI_INPUTPATH", "HOLOSCAN_INPUT_PATH")
+    output = _path(env, "MONAI_OUTPUTPATH", "HOLOSCAN_OUTPUT_PATH")
+    models = _path(env, "MONAI_MODELPATH", "HOLOSCAN_MODEL_PATH")
+    parser.add_argument("-i", "--input", type=Path, default=source)
+    parser.add_argument("-o", "--output", type=Path, default=output)
+    parser.add_argument("-m", "--models", "--model_path", type=Path, default=models)
     parser.add_argument("-w", "--workdir", type=Path, help="accepted; nothing is kept in it")
     parser.add_argument("-l", "--log-level", type=str.upper, choices=_LEVELS)
     _run_options(parser)
@@ -57,8 +59,9 @@ _RULES = "series selection rules: the App SDK's JSON, or YAML such as app.yaml"
 _LEVELS = ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL")
 
 
-def _path(env: os._Environ[str], name: str) -> Path | None:
-    return Path(env[name]) if env.get(name) else None
+def _path(env: os._Environ[str], *names: str) -> Path | None:
+    """The first of these variables that is set."""
+    return next((Path(env[name]) for name in names if env.get(name)), None)
 
 
 def _guarded(command: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -> int:
@@ -130,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--run", type=Path, help="folder of the folds' checkpoints")
     evaluate.set_defaults(command=_evaluate)
     _node_commands(commands)
+    _package_command(commands)
     return parser
 
 
@@ -139,6 +143,12 @@ def _node_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
 
     serving.add_commands(commands)
     peers.add_commands(commands, serving.configured_peers)
+
+
+def _package_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from app.package.command import add_command
+
+    add_command(commands)
 
 
 def _run_options(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ AppError
 ├── WorkerDiedError             WorkerGoneError
 ├── WorkerTimeoutError, WorkerStoppedError, WorkersClosedError
 ├── AssociationError, WebError  a peer that does not answer
+├── PackagingError              a MAP that cannot be made
 └── FetchError                  StudyNotFoundError
 """
 
@@ -143,3 +144,7 @@ class StudyNotFoundError(FetchError):
 
 class InvalidPduError(AppError):
     """What a peer sent is not what the standard has there; its association is aborted."""
+
+
+class PackagingError(AppError):
+    """A MONAI Application Package that cannot be made."""

@@ -1,0 +1,1 @@
+"""`viscera package`: the MONAI Application Package (MAP) from a plain Containerfile."""
