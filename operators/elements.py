@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
@@ -31,6 +32,10 @@ DAMAGED_DICOM_ERRORS = (
 )
 
 
+#: VRs of text in the default repertoire without meaning in their spaces (PS3.5 6.2).
+_ASCII_TEXT = frozenset({"CS", "UI", "DA", "TM", "AS"})
+
+
 def values_of(header: Dataset, element: str | BaseTag) -> tuple[Any, ...]:
     """The values of an element; none where it is absent, empty, a sequence or nonsense.
 
@@ -42,7 +47,11 @@ def values_of(header: Dataset, element: str | BaseTag) -> tuple[Any, ...]:
         DICOM keyword or tag. Text comes without padding.
     """
     try:
-        found = header.get(_tag_of(element))
+        tag = _tag_of(element)
+        quick = _plain_values(header, tag)
+        if quick is not None:
+            return quick
+        found = header.get(tag)
         if found is None or found.VR == "SQ":
             return ()
         value = found.value
@@ -57,6 +66,31 @@ def values_of(header: Dataset, element: str | BaseTag) -> tuple[Any, ...]:
     return () if all(v is None or str(v) == "" for v in values) else values
 
 
+def _plain_values(header: Dataset, tag: BaseTag) -> tuple[Any, ...] | None:
+    """What `values_of` returns for ASCII text and short integers, without pydicom's elements.
+
+    Making those takes most of the time of reading headers. None leaves an element to pydicom.
+    """
+    raw = header._dict.get(tag)
+    if type(raw) is not RawDataElement or type(raw.value) is not bytes:
+        return None
+    if raw.VR in _ASCII_TEXT and raw.value.isascii():
+        texts = tuple(text.strip(" \0") for text in raw.value.decode("ascii").split("\\"))
+        return texts if any(texts) else ()
+    if raw.VR == "US" and len(raw.value) == 2:
+        return (int.from_bytes(raw.value, "little" if raw.is_little_endian else "big"),)
+    return None
+
+
+def _decimals(header: Dataset, tag: BaseTag) -> tuple[bytes, ...] | None:
+    """The texts of a decimal or integer string that pydicom has not parsed yet, else None."""
+    raw = header._dict.get(tag)
+    if type(raw) is not RawDataElement or raw.VR not in ("DS", "IS") or not raw.value:
+        return None
+    texts = raw.value.split(b"\\")
+    return tuple(text.strip(b" \0") for text in texts)
+
+
 @lru_cache(maxsize=1024)
 def _tag_of(element: str | BaseTag) -> BaseTag:
     return Tag(element)
@@ -64,8 +98,10 @@ def _tag_of(element: str | BaseTag) -> BaseTag:
 
 def numbers_of(header: Dataset, element: str, count: int) -> tuple[float, ...] | None:
     """Exactly `count` finite numbers of an element, or None."""
-    values = values_of(header, element)
     try:
+        values: tuple[Any, ...] | None = _decimals(header, _tag_of(element))
+        if values is None:
+            values = values_of(header, element)
         numbers = tuple(float(value) for value in values)
     except (TypeError, ValueError):
         return None

@@ -2,7 +2,7 @@
 
 Pixel data is read from where the header's reading found it, one frame at a time, and decoded by
 the decoder that `operators.decoders` names for its transfer syntax. `decode_slices` keeps every
-core busy: reading, decoding and rescaling all release Python's lock.
+core busy with compressed frames: decoders release Python's lock.
 """
 
 from __future__ import annotations
@@ -37,31 +37,32 @@ HU_RESCALE_TYPES = frozenset({"HU", "HU_MOD", "US", ""})
 #: No CT scanner rescales by more.
 _GREATEST_RESCALE = 1e6
 
-#: Frames that a thread takes at a time: uncompressed ones are quicker done than handed over.
-_AT_ONCE = 8
-#: Portions begun ahead of the frame that is asked for, for each thread.
+#: Frames begun ahead of the one that is asked for, for each thread.
 _AHEAD = 2
 
 
 def decode_slices(frames: Sequence[Frame]) -> Iterator[NDArray[np.int16]]:
-    """Decode frames on all cores, in order, a few ahead of the one that is asked for.
+    """Decode frames in order, compressed ones on all cores, a few ahead of what is asked for.
 
     Raises
     ------
     PixelDataError
         As `decode_hu`, for the first frame in order that fails; those behind it are given up.
     """
+    if not any(is_encapsulated(f.instance.header.file_meta.TransferSyntaxUID) for f in frames):
+        yield from map(decode_hu, frames)  # quicker done than handed over
+        return
     workers = len(os.sched_getaffinity(0))
-    portions = _portions(frames)
+    left = iter(frames)
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        waiting: deque[Future[list[NDArray[np.int16]]]] = deque()
+        waiting: deque[Future[NDArray[np.int16]]] = deque()
         try:
-            for portion in islice(portions, _AHEAD * workers):
-                waiting.append(pool.submit(_decode_all, portion))
+            for frame in islice(left, _AHEAD * workers):
+                waiting.append(pool.submit(decode_hu, frame))
             while waiting:
-                yield from waiting.popleft().result()
-                for portion in islice(portions, 1):
-                    waiting.append(pool.submit(_decode_all, portion))
+                yield waiting.popleft().result()
+                for frame in islice(left, 1):
+                    waiting.append(pool.submit(decode_hu, frame))
         finally:
             for future in waiting:
                 future.cancel()
@@ -103,19 +104,6 @@ def decode_hu(frame: Frame) -> NDArray[np.int16]:
     if padding is not None:
         hu[padding] = LEAST_HU
     return hu
-
-
-def _portions(frames: Sequence[Frame]) -> Iterator[Sequence[Frame]]:
-    start = 0
-    while start < len(frames):
-        file_meta = frames[start].instance.header.file_meta
-        size = 1 if is_encapsulated(file_meta.TransferSyntaxUID) else _AT_ONCE
-        yield frames[start : start + size]
-        start += size
-
-
-def _decode_all(frames: Sequence[Frame]) -> list[NDArray[np.int16]]:
-    return [decode_hu(frame) for frame in frames]
 
 
 def _form(frame: Frame) -> FrameFormat:
