@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from pydicom import Dataset, dcmread
@@ -111,19 +112,27 @@ class StudyWatch:
         return self._thread.is_alive()
 
     def look(self) -> None:
-        """Look once at every study of which something is in no version."""
+        """Look once at every study of which something is in no version, or that has no job yet.
+
+        What goes wrong with one study holds up no other, and is left to the next look.
+        """
         for study_key in self._store.not_taken():
-            study = self._store.study(study_key)
-            if study is None:
-                continue
-            decision = decide(self.facts(study), self._settings, self._clock())
-            if decision.complete:
-                self._take(study, decision)
-            elif self._told.get(study_key) != decision.reason:
-                self._told[study_key] = decision.reason
-                log.info("study %s: %s", study.StudyInstanceUID, decision.reason)
-        for key, version in list(self._open):
-            self._hand_in_version(key, version)
+            with _left_to_the_next_look(study_key):
+                self._look_at(study_key)
+        for study_key, version in list(self._open):
+            with _left_to_the_next_look(study_key):
+                self._hand_in_version(study_key, version)
+
+    def _look_at(self, study_key: str) -> None:
+        study = self._store.study(study_key)
+        if study is None:
+            return
+        decision = decide(self.facts(study), self._settings, self._clock())
+        if decision.complete:
+            self._take(study, decision)
+        elif self._told.get(study_key) != decision.reason:
+            self._told[study_key] = decision.reason
+            log.info("study %s: %s", study.StudyInstanceUID, decision.reason)
 
     def facts(self, study: StoredStudy) -> StudyFacts:
         """What is known of a study."""
@@ -225,8 +234,16 @@ class StudyWatch:
                 break
             try:
                 self.look()
-            except Exception:  # the database is away: the next look may find it again
+            except Exception:  # the list of studies cannot be had: the next look may find it
                 log.exception("the studies could not be looked at")
+
+
+@contextmanager
+def _left_to_the_next_look(study_key: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception:  # such as a database that is away
+        log.exception("study %s could not be looked at", study_key)
 
 
 def force(audit: AuditTrail, study_key: str) -> None:

@@ -19,8 +19,8 @@ def containerfile(labels: Mapping[str, str], pip_wheel: str, *, gpu: bool) -> st
         (
             f"ARG BASE_IMAGE={BASE_IMAGE}",
             "FROM ${BASE_IMAGE}",
-            *(f'LABEL {name}="{value}"' for name, value in labels.items()),
-            *(f"ENV {name}={value}" for name, value in layout.ENVIRONMENT.items()),
+            _instruction("LABEL", {name: f'"{value}"' for name, value in labels.items()}),
+            _instruction("ENV", layout.ENVIRONMENT),
             f"RUN groupadd -o -g {layout.USER_ID} holoscan \\",
             f"    && useradd -o -m -u {layout.USER_ID} -g {layout.USER_ID} holoscan \\",
             f"    && mkdir -p {layout.INPUT} {layout.OUTPUT}",
@@ -37,6 +37,10 @@ def containerfile(labels: Mapping[str, str], pip_wheel: str, *, gpu: bool) -> st
             "",
         )
     )
+
+
+def _instruction(word: str, values: Mapping[str, str]) -> str:
+    return f"{word} " + " \\\n    ".join(f"{name}={value}" for name, value in values.items())
 
 
 def install_steps(pip_wheel: str) -> list[str]:
@@ -75,7 +79,7 @@ def last_steps(*, gpu: bool) -> list[str]:
         f"RUN mkdir -p {layout.LOGS} && chmod 0777 {layout.OUTPUT} {layout.LOGS} \\",
         f"    && chmod 0755 {layout.ENTRY_POINT} \\",
         f"    && {layout.PYTHON}/bin/python -m compileall -q {layout.APP}",
-        *(f"ENV {name}={value}" for name, value in variables.items()),
+        _instruction("ENV", variables),
         f"USER {layout.USER_ID}:{layout.USER_ID}",
         f'ENTRYPOINT ["{layout.ENTRY_POINT}"]',
     ]

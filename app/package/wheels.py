@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from app.errors import PackagingError
 from app.packages import DISTRIBUTION
@@ -89,18 +89,27 @@ def collect_wheels(folder: Path, gpu: bool, source: Path | None = None) -> None:
     """
     versions = needed_distributions(gpu)
     torch = versions.pop("torch").partition("+")[0]
-    pins = [f"{name}=={version}" for name, version in versions.items()]
     places = ["--no-index", "--find-links", str(source)] if source else []
-    if gpu:  # its CUDA libraries are not installed where the build without is
-        constraints = folder / "constraints.txt"
-        constraints.write_text("\n".join(pins), "utf-8")
-        # three signs: the build without CUDA, `+cpu`, would be the later version
-        _download(folder, [*places, "-c", str(constraints), f"torch==={torch}"])
-        constraints.unlink()
+    if gpu:
+        _download_cuda(folder, places, torch, versions)
     else:
         index = places or ["--extra-index-url", TORCH_CPU_INDEX]
         _download(folder, [*index, "--no-deps", f"torch=={torch}+cpu"])
+    there = {parse_wheel_filename(file.name)[0] for file in folder.glob("*.whl")}
+    pins = [f"{name}=={version}" for name, version in versions.items() if name not in there]
     _download(folder, [*places, "--no-deps", *pins])
+
+
+def _download_cuda(
+    folder: Path, places: Sequence[str], torch: str, versions: Mapping[str, str]
+) -> None:
+    """PyTorch with its CUDA libraries, of which it demands other versions than are installed."""
+    pins = [f"{k}=={v}" for k, v in versions.items() if not k.startswith(("cuda", "nvidia"))]
+    constraints = folder / "constraints.txt"
+    constraints.write_text("\n".join(pins), "utf-8")
+    # three signs: the build without CUDA, `+cpu`, would be the later version
+    _download(folder, [*places, "-c", str(constraints), f"torch==={torch}"])
+    constraints.unlink()
 
 
 def _download(folder: Path, arguments: Sequence[str]) -> None:
