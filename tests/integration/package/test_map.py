@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pydicom
 
+from app.package.context import make_readable
 from models.bundle import Bundle
 from tests.integration.package.containers import Podman
 
@@ -37,6 +39,13 @@ def folder_for_all(path: Path) -> Path:
     path.mkdir()
     path.chmod(0o777)
     return path
+
+
+def copy_for_all(source: Path, target: Path) -> Path:
+    """What other tests wrote can be read by its owner alone, weights among them."""
+    shutil.copytree(source, target)
+    make_readable(target)
+    return target
 
 
 def mounts(source: Path, output: Path) -> list[str]:
@@ -80,8 +89,10 @@ def test_other_models_and_rules_can_be_mounted(
     """The configuration of the specification, which may hold rules: here ones that nothing fits."""
     out, config = folder_for_all(tmp_path / "out"), tmp_path / "app.yaml"
     config.write_text('selections: [{name: none, conditions: {Modality: "MR"}}]', "utf-8")
-    models = ["-v", f"{tent_bundle.folder.parent}:/opt/holoscan/models:ro"]
-    options = [*mounts(patient_folder, out), *models]
+    series = copy_for_all(patient_folder, tmp_path / "ct")
+    copy_for_all(tent_bundle.folder, folder_for_all(tmp_path / "models") / "tents")
+    models = ["-v", f"{tmp_path}/models:/opt/holoscan/models:ro"]
+    options = [*mounts(series, out), *models]
     done = podman.run(image, options=options)
     assert done.returncode == 0, done.stderr
     assert status(out) == "ok"
