@@ -187,15 +187,20 @@ class Bundle:
         partial = target.with_suffix(".partial")
         partial.write_text(text + "\n", encoding="utf-8")
         os.replace(partial, target)
+        # safetensors lets the owner alone read them
+        self.weights.chmod(target.stat().st_mode)
         return Bundle.read(self.folder)
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Hexadecimal SHA-256 of a file; raises BundleError where it cannot be read."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
+    try:
+        with path.open("rb") as stream:
+            for block in iter(lambda: stream.read(1 << 20), b""):
+                digest.update(block)
+    except OSError as exc:
+        raise BundleError(f"cannot read {path}: {exc.strerror or exc}") from exc
     return digest.hexdigest()
 
 
@@ -228,8 +233,11 @@ def find_bundle(name: str | None, root: Path | None = None) -> Bundle:
 
 
 def is_bundle(folder: Path) -> bool:
-    """Whether a folder has a bundle's configuration."""
-    return (folder / "configs" / "metadata.json").is_file()
+    """Whether a folder has a bundle's configuration; raises BundleError where it is closed."""
+    try:
+        return (folder / "configs" / "metadata.json").is_file()
+    except OSError as exc:
+        raise BundleError(f"cannot read {folder}: {exc.strerror or exc}") from exc
 
 
 def _read_json(path: Path) -> dict[str, Any]:

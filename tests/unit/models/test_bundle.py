@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -271,3 +272,27 @@ def test_colours_of_a_shipped_model_can_be_told_apart(folder: Path) -> None:
     colours = [np.array(segment.rgb, float) for segment in Bundle.read(folder).segments]
     apart = [np.abs(a - b).max() for n, a in enumerate(colours) for b in colours[:n]]
     assert min(apart) >= 20
+
+
+def test_weights_can_be_read_by_whoever_may_read_the_metadata(tiny_bundle: Bundle) -> None:
+    modes = [
+        path.stat().st_mode & 0o777
+        for path in (tiny_bundle.weights, tiny_bundle.folder / "configs" / "metadata.json")
+    ]
+    assert modes[0] == modes[1]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+def test_a_model_that_is_closed_to_us_is_told(tiny_bundle: Bundle) -> None:
+    tiny_bundle.weights.chmod(0)
+    with pytest.raises(BundleError, match="Permission denied"):
+        tiny_bundle.load_network()
+    tiny_bundle.folder.chmod(0)
+    with pytest.raises(BundleError, match="Permission denied"):
+        find_bundle(None, tiny_bundle.folder)
+    tiny_bundle.folder.chmod(0o755)
+
+
+def test_weights_that_are_no_file_are_told(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="Is a directory"):
+        sha256_of(tmp_path)
