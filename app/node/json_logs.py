@@ -107,6 +107,7 @@ def configure(level: str = "info", as_json: bool = True, stream: TextIO | None =
         library = logging.getLogger(name)
         library.handlers[:] = [logging.NullHandler()]  # none at all would bring theirs back
         library.propagate = True
+        library.setLevel(logging.NOTSET)  # whatever the command line had set before
     logging.captureWarnings(True)
     sys.excepthook = _log_the_end
     threading.excepthook = _log_the_end_of_a_thread

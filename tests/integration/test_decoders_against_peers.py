@@ -25,6 +25,7 @@ from pydicom.uid import (
     JPEGLSLossless,
     JPEGLSNearLossless,
     RLELossless,
+    UncompressedTransferSyntaxes,
 )
 
 from operators.decoders import (
@@ -250,7 +251,9 @@ def test_real_files_decode_as_pydicom_does(shared_data):
         if plugins_of_pydicom(syntax) and syntax != JPEGExtended12Bit:
             np.testing.assert_array_equal(found, dcmread(path).pixel_array)
             compared.add(syntax)
-    assert len(compared) >= 10
+    # for others pydicom needs plugins
+    always = {*UncompressedTransferSyntaxes, RLELossless}
+    assert len(compared) > len(always & compared) >= 4
 
 
 @pytest.mark.parametrize(

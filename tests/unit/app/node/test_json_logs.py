@@ -102,6 +102,14 @@ def test_errors_as_arguments_and_messages_keep_patient_data_to_themselves(
     assert third["message"] == "failed: one image"
 
 
+def test_what_a_library_was_silenced_by_before_does_not_count() -> None:
+    target = io.StringIO()
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    configure("info", True, target)
+    logging.getLogger("pynetdicom.acse").warning("x")
+    assert len(events(target)) == 1
+
+
 def test_of_other_libraries_warnings_are_told_by_their_place_only(stream: io.StringIO) -> None:
     foreign = logging.getLogger("pydicom")
     foreign.error("Invalid value for VR PN: %r", PATIENT)
