@@ -11,9 +11,10 @@ FROM ${BASE_IMAGE} AS build
 ARG TORCH=cpu
 WORKDIR /src
 COPY . .
-# without what only building on PyTorch needs, and pip
+# without pip, what only programs built on PyTorch need, and CuPy, which Holoscan uses on a GPU only
 RUN VENV=/opt/viscera TORCH=${TORCH} PIP_NO_CACHE_DIR=1 python3 scripts/bootstrap.py --wheel \
     && /opt/viscera/bin/python -m pip uninstall --quiet --yes pip \
+        $([ "${TORCH}" = cuda ] || echo cupy-cuda13x) \
     && cd /opt/viscera/lib/python3*/site-packages \
     && rm -rf torch/include torch/share torch/test torch/bin/[!t]* torch/bin/test*
 
