@@ -15,6 +15,7 @@ from app.package.manifests import (
     package_manifest,
     read_configuration,
 )
+from operators.rules import default_rules, parse_rules
 
 NAME = Path("app.yaml")
 PACKAGER = """
@@ -103,3 +104,8 @@ def test_the_configuration_that_comes_with_the_program_is_of_its_version() -> No
     found = read_configuration((root / "app" / "app.yaml").read_text("utf-8"), NAME)
     assert f'version = "{found.version}"' in (root / "pyproject.toml").read_text("utf-8")
     assert found.title == "viscera"
+
+
+def test_the_rules_of_our_own_app_yaml_are_the_default_ones() -> None:
+    text = (Path(__file__).parents[4] / "app.yaml").read_text("utf-8")
+    assert parse_rules(text) == default_rules()
