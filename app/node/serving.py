@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import json
 import signal
 import threading
@@ -26,6 +27,9 @@ from app.outcomes import OK
 
 #: How long a stop may take before running work is parked.
 STOP_TIMEOUT_S = 30.0
+#: What hangs longer than this after that time is ended without ceremony, and tells where it hung.
+_OVERTIME_S = 15.0
+_LOOK_EVERY_S = 0.5
 
 if TYPE_CHECKING:  # the job engine takes a while to load
     from app.node.job_desk import JobDesk
@@ -80,8 +84,13 @@ def run_serve(parsed: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     node.start()
-    stopping.wait()
+    # a signal may reach another thread, and Python handles it when this one wakes up
+    while not stopping.wait(_LOOK_EVERY_S):
+        pass
+    # jobs are durable, so that an end is always safe, and has to come in time
+    faulthandler.dump_traceback_later(STOP_TIMEOUT_S + _OVERTIME_S, exit=True)
     node.stop(STOP_TIMEOUT_S)
+    faulthandler.cancel_dump_traceback_later()
     return OK.exit_code
 
 

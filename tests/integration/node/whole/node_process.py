@@ -109,7 +109,7 @@ class NodeProcess:
                 [VISCERA, "serve", "--config", str(self.config)],
                 stdout=log,
                 stderr=log,
-                env={**environment, "OMP_NUM_THREADS": "1"},
+                env={**environment, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"},
             )
 
     def stop(self, number: int = signal.SIGTERM, timeout_s: float = 60.0) -> int:
@@ -119,7 +119,12 @@ class NodeProcess:
         self._desks.clear()
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(timeout_s)
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # it writes what each thread is at
+            self.process.wait(timeout_s)
+            pytest.fail(f"the node did not end:\n{self.log}")
 
     @property
     def desk(self) -> JobDesk:
