@@ -11,9 +11,10 @@ AppError
 ├── JobError, InputGoneError    a job that is not there, or what it works on
 ├── WorkerDiedError             WorkerGoneError
 ├── WorkerTimeoutError, WorkerStoppedError, WorkersClosedError
-├── AssociationError, WebError  a peer that does not answer
 ├── PackagingError              a MAP that cannot be made
-└── FetchError                  StudyNotFoundError
+└── PeerError                   a peer that does not do what it is asked for
+    ├── AssociationError, WebError
+    └── FetchError              StudyNotFoundError
 """
 
 from __future__ import annotations
@@ -87,13 +88,13 @@ class PeerSettingsError(AppError):
     """An address, certificate or secret of a peer that cannot be used."""
 
 
-class AssociationError(AppError):
-    """No association came about, or it ended too early.
+class PeerError(AppError):
+    """A peer that does not do what it is asked for.
 
     Parameters
     ----------
     message
-        Why, as far as is known.
+        What was asked, and what came.
     retryable
         Whether that may pass by itself.
     """
@@ -103,36 +104,16 @@ class AssociationError(AppError):
         self.retryable = retryable
 
 
-class WebError(AppError):
-    """A DICOMweb server that could not be reached, or whose answer cannot be used.
-
-    Parameters
-    ----------
-    message
-        What was asked and what came.
-    retryable
-        Whether that may pass by itself.
-    """
-
-    def __init__(self, message: str, *, retryable: bool) -> None:
-        super().__init__(message)
-        self.retryable = retryable
+class AssociationError(PeerError):
+    """No association came about, or it ended too early."""
 
 
-class FetchError(AppError):
-    """A query or retrieval that did not come about.
+class WebError(PeerError):
+    """A DICOMweb server that could not be reached, or whose answer cannot be used."""
 
-    Parameters
-    ----------
-    message
-        What was asked and what came.
-    retryable
-        Whether that may pass by itself.
-    """
 
-    def __init__(self, message: str, *, retryable: bool) -> None:
-        super().__init__(message)
-        self.retryable = retryable
+class FetchError(PeerError):
+    """A query or retrieval that did not come about."""
 
 
 class StudyNotFoundError(FetchError):
