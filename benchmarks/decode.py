@@ -180,7 +180,7 @@ def ways_of(work: Job, threads: Executor, processes: Executor) -> dict[str, Call
             continue
         try:
             way()
-        except (NotImplementedError, RuntimeError):
+        except (NotImplementedError, RuntimeError):  # it has no decoder for this: no row for it
             continue
         ways[name] = way
     return ways

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import imagecodecs
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 from pydicom.uid import (
     ExplicitVRLittleEndian,
@@ -25,33 +24,13 @@ from operators.decoders import (
     decode_frame,
 )
 from operators.errors import PixelDataError
-
-Frame = NDArray[np.generic]
-
-ROWS, COLUMNS = 37, 53
-
-
-def ct_like(dtype: str = "i2", bits_stored: int = 16) -> Frame:
-    """A smooth body with noise, the least and the greatest value, and a run of padding."""
-    rng = np.random.default_rng(bits_stored)
-    j, i = np.mgrid[:ROWS, :COLUMNS]
-    scale = 2**bits_stored
-    low = -scale // 2 if dtype.startswith("i") else 0
-    values = low + scale * (0.4 + 0.2 * np.sin(j / 7) * np.cos(i / 11))
-    values += rng.normal(0, scale / 256, values.shape)
-    values[:4] = low
-    values[20, 5:8] = low + scale - 1
-    return np.clip(values, low, low + scale - 1).astype(dtype)
-
-
-def form_of(frame: Frame, bits_stored: int) -> FrameFormat:
-    return FrameFormat(
-        rows=frame.shape[0],
-        columns=frame.shape[1],
-        bits_allocated=8 * frame.itemsize,
-        bits_stored=bits_stored,
-        signed=frame.dtype.kind == "i",
-    )
+from tests.unit.operators.coded_frames import (
+    COLUMNS,
+    ROWS,
+    Frame,
+    ct_like,
+    form_of,
+)
 
 
 def rle(frame: Frame) -> bytes:
