@@ -10,7 +10,7 @@ from app.progress import Progress
 from app.report import Report
 from app.runner import Runner
 from models.geometry import LabelMap
-from models.metrics import dice
+from models.metrics.overlap import dice
 from models.phantom import make_phantom
 from operators.ct_series import SeriesIdentity, write_ct_series
 from operators.seg_reading import read_label_map

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.bundle import Bundle
-from models.metrics import dice
+from models.metrics.overlap import dice
 from models.segmenter import Segmenter
 from models.training.cases import UNKNOWN, Case
 

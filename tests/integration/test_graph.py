@@ -22,7 +22,7 @@ from app.report import Report
 from app.run_settings import RunSettings
 from app.runner import Runner
 from models.bundle import Bundle
-from models.metrics import dice
+from models.metrics.overlap import dice
 from operators.ct_series import SIGNED, UNSIGNED, Storage
 from operators.seg_reading import read_label_map
 

@@ -1,0 +1,244 @@
+"""The figures of an evaluation, and their JSON file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import TrainingError
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrganMeasures:
+    """One organ in one case, over the voxels whose truth is known.
+
+    A measure that is not defined is None. With "both" for an organ that neither the truth nor the
+    prediction has, "missed" for one of the truth alone, and "invented" for one of the prediction
+    alone:
+
+    | measure | both | missed | invented |
+    |---|---|---|---|
+    | dice, iou, nsd | None | 0 | 0 |
+    | hd95_mm | None | None | None |
+    | precision | None | None | 0 |
+    | recall | None | 0 | None |
+    | accuracy | its value | its value | its value |
+    | auc | None | its value | None |
+    | volumes, volume_error_ml | their value | their value | their value |
+    | volume_error_percent | None | -100 | None |
+
+    An organ that the case does not label has None throughout, except for `volume_ml`.
+
+    Parameters
+    ----------
+    dice, iou, precision, recall, accuracy
+        0 to 1, over voxels, the organ against all else.
+    hd95_mm
+        Hausdorff distance at the 95th percentile. No number stands for "nothing to measure to":
+        an organ that is missed or invented counts in `dice` and `nsd`.
+    nsd
+        Normalised surface distance (surface Dice) at the evaluation's tolerance, 0 to 1.
+    auc
+        Area under the ROC curve of the organ's score; None too where no scores were at hand.
+    volume_ml, truth_ml, volume_error_ml
+        Of the prediction, of the truth, and the first less the second.
+    """
+
+    dice: float | None = None
+    iou: float | None = None
+    hd95_mm: float | None = None
+    nsd: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    accuracy: float | None = None
+    auc: float | None = None
+    volume_ml: float | None = None
+    truth_ml: float | None = None
+    volume_error_ml: float | None = None
+
+    @property
+    def volume_error_percent(self) -> float | None:
+        """Signed, of the true volume."""
+        if self.volume_error_ml is None or not self.truth_ml:
+            return None
+        return 100 * self.volume_error_ml / self.truth_ml
+
+
+#: Every measure's name, in the order of tables.
+MEASURES = (*(entry.name for entry in fields(OrganMeasures)), "volume_error_percent")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CaseMeasures:
+    """One case.
+
+    Parameters
+    ----------
+    organs
+        By name, in the evaluation's order; all of them.
+    pixel_accuracy
+        Share of the known voxels that have the right class, background among the classes.
+    confusion
+        `(C, C)` int64 voxels, truth x prediction; background, then the evaluation's organs.
+        Organs that the case does not label are background on both sides.
+    """
+
+    name: str
+    patient: str
+    organs: Mapping[str, OrganMeasures]
+    pixel_accuracy: float | None
+    confusion: NDArray[np.int64] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RocCurve:
+    """How many voxels of an organ are found, against how many others are taken for it.
+
+    Parameters
+    ----------
+    false_positive_rate, true_positive_rate
+        `(P,)` float64, rising from 0 to 1; at most 200 points of the curve.
+    auc
+        Area under the whole curve.
+    """
+
+    false_positive_rate: NDArray[np.float64] = field(repr=False)
+    true_positive_rate: NDArray[np.float64] = field(repr=False)
+    auc: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """A model on labelled cases.
+
+    Parameters
+    ----------
+    model, version, sha256
+        The bundle's name and version, and its weights.
+    organs
+        Names in the order of classes; background is not among them.
+    labels, rgb
+        Text for people and colour, 0 to 255, of each organ.
+    cases
+        In the order in which they were measured.
+    roc
+        Of each organ whose scores were at hand, over the voxels of all cases together.
+    nsd_tolerance_mm
+        Distance at which two surfaces still agree.
+    organ_tolerances_mm
+        That of the organs that have another.
+    """
+
+    model: str
+    version: str
+    sha256: str
+    organs: tuple[str, ...]
+    labels: Mapping[str, str]
+    rgb: Mapping[str, tuple[int, int, int]]
+    cases: tuple[CaseMeasures, ...]
+    roc: Mapping[str, RocCurve]
+    nsd_tolerance_mm: float
+    organ_tolerances_mm: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """`(C, C)`: that of all cases together."""
+        size = len(self.organs) + 1
+        return sum((case.confusion for case in self.cases), np.zeros((size, size), np.int64))
+
+
+def write_json(evaluation: Evaluation, path: Path) -> None:
+    """Write an evaluation as JSON; its numbers come back unchanged."""
+    text = json.dumps(to_json(evaluation), indent=1, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Evaluation:
+    """Read what `write_json` wrote.
+
+    Raises
+    ------
+    TrainingError
+        If the file is not there, or not an evaluation.
+    """
+    try:
+        return from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise TrainingError(f"expected an evaluation in {path}, found {exc!r}") from exc
+
+
+def to_json(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation in values that JSON has."""
+    return {
+        "model": evaluation.model,
+        "version": evaluation.version,
+        "sha256": evaluation.sha256,
+        "nsd_tolerance_mm": evaluation.nsd_tolerance_mm,
+        "organ_tolerances_mm": dict(evaluation.organ_tolerances_mm),
+        "organs": [
+            {"name": name, "label": evaluation.labels[name], "rgb": list(evaluation.rgb[name])}
+            for name in evaluation.organs
+        ],
+        "cases": [
+            {
+                "name": case.name,
+                "patient": case.patient,
+                "pixel_accuracy": case.pixel_accuracy,
+                "organs": {name: asdict(organ) for name, organ in case.organs.items()},
+                "confusion": case.confusion.tolist(),
+            }
+            for case in evaluation.cases
+        ],
+        "roc": {
+            name: {
+                "false_positive_rate": curve.false_positive_rate.tolist(),
+                "true_positive_rate": curve.true_positive_rate.tolist(),
+                "auc": curve.auc,
+            }
+            for name, curve in evaluation.roc.items()
+        },
+    }
+
+
+def from_json(content: Mapping[str, Any]) -> Evaluation:
+    """The evaluation of `to_json`; raises KeyError, TypeError or ValueError where it is none."""
+    organs = content["organs"]
+    return Evaluation(
+        model=content["model"],
+        version=content["version"],
+        sha256=content["sha256"],
+        nsd_tolerance_mm=float(content["nsd_tolerance_mm"]),
+        organ_tolerances_mm=content["organ_tolerances_mm"],
+        organs=tuple(organ["name"] for organ in organs),
+        labels={organ["name"]: organ["label"] for organ in organs},
+        rgb={organ["name"]: _rgb(*organ["rgb"]) for organ in organs},
+        cases=tuple(_case(entry) for entry in content["cases"]),
+        roc={
+            name: RocCurve(
+                false_positive_rate=np.array(curve["false_positive_rate"], np.float64),
+                true_positive_rate=np.array(curve["true_positive_rate"], np.float64),
+                auc=float(curve["auc"]),
+            )
+            for name, curve in content["roc"].items()
+        },
+    )
+
+
+def _case(entry: Mapping[str, Any]) -> CaseMeasures:
+    return CaseMeasures(
+        name=entry["name"],
+        patient=entry["patient"],
+        organs={name: OrganMeasures(**organ) for name, organ in entry["organs"].items()},
+        pixel_accuracy=entry["pixel_accuracy"],
+        confusion=np.array(entry["confusion"], np.int64),
+    )
+
+
+def _rgb(red: int, green: int, blue: int) -> tuple[int, int, int]:
+    return red, green, blue

@@ -1,0 +1,1 @@
+"""How well a prediction agrees with a truth that may be known in part."""
