@@ -227,3 +227,16 @@ def test_a_scan_of_one_slice_gives_finite_patches() -> None:
     image, labels = patch(uniform(50, label=1, shape=(1, 40, 40)), 1, Augmentation())
     assert torch.isfinite(image).all()
     assert set(labels.unique().tolist()) <= {0, 1}
+
+
+def test_taking_the_contrast_medium_away_darkens_organs_and_nothing_else_by_default() -> None:
+    settings = {**STILL.__dict__, "foreground_probability": 1.0, "native_hu": {1: 55.0, 2: 46.0}}
+    before, labels = patch(two_kidneys(), 3, Augmentation(**settings))
+    after, same = patch(two_kidneys(), 3, Augmentation(**{**settings, "native_probability": 1.0}))
+    assert torch.equal(labels, same)
+    organ = (labels == 1) | (labels == 2)
+    assert organ.sum() > 500
+    assert before[0][organ].mean() > WINDOW.apply(torch.tensor(220.0))
+    assert after[0][organ].mean() < WINDOW.apply(torch.tensor(90.0))
+    water = before[0] == WINDOW.apply(torch.tensor(0.0))
+    assert torch.equal(before[0][water], after[0][water])

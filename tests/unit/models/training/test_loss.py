@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from models.training.cases import UNKNOWN
-from models.training.loss import partial_loss
+from models.training.loss import case_losses, partial_loss
+from models.training.plan import LossWeights
 
 NOTHING: frozenset[int] = frozenset()
 
@@ -142,3 +143,70 @@ def test_half_precision_logits_are_summed_in_single_precision() -> None:
     half = partial_loss(logits.bfloat16(), labels, [NOTHING])
     assert half.dtype == torch.float32
     assert float(half) == pytest.approx(float(single))
+
+
+def test_each_term_by_hand() -> None:
+    logits = logits_of((0.8, 0.2), (0.3, 0.7))
+    cross_entropy = -(math.log(0.8) + math.log(0.7)) / 2
+    focal = -(0.2**2 * math.log(0.8) + 0.3**2 * math.log(0.7)) / 2
+    dice = 1 - (2 * 0.7 + 1) / (0.9 + 1 + 1)
+
+    def found(**weights: float) -> float:
+        return float(partial_loss(logits, row(0, 1), [NOTHING], LossWeights(**weights)))
+
+    assert found(cross_entropy=1) == pytest.approx(cross_entropy, rel=1e-5)
+    assert found(focal=1) == pytest.approx(focal, rel=1e-5)
+    assert found(dice=1) == pytest.approx(dice, rel=1e-5)
+    both = found(dice=0.5, focal=0.25, cross_entropy=2)
+    assert both == pytest.approx(0.5 * dice + 0.25 * focal + 2 * cross_entropy, rel=1e-5)
+
+
+def test_cross_entropy_is_torchs_where_all_is_known() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(3, 5, 4, 6, generator=generator)
+    labels = torch.randint(0, 5, (3, 4, 6), generator=generator)
+    found = partial_loss(logits, labels, [NOTHING] * 3, LossWeights(cross_entropy=1))
+    expected = torch.nn.functional.cross_entropy(logits, labels)
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_gradient_of_the_focal_loss_is_that_of_its_formula() -> None:
+    generator = torch.Generator().manual_seed(2)
+    values = torch.randn(2, 3, 5, generator=generator)
+    labels = torch.randint(0, 3, (2, 5), generator=generator)
+    ours, theirs = (values.clone().requires_grad_() for _ in range(2))
+    partial_loss(ours[:, :, None], labels[:, None], [NOTHING] * 2, LossWeights(focal=1)).backward()
+    truth = theirs.softmax(1).gather(1, labels[:, None])
+    (-((1 - truth) ** 2) * truth.log()).mean().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_slices_cost_what_thin_volumes_do() -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(2, 4, 6, 5, generator=generator)
+    labels = torch.randint(0, 4, (2, 6, 5), generator=generator)
+    weights = LossWeights(cross_entropy=1, dice=1, focal=1)
+    flat = case_losses(logits, labels, [NOTHING] * 2, weights)
+    deep = case_losses(logits[:, :, None], labels[:, None], [NOTHING] * 2, weights)
+    assert flat.shape == (2,)
+    assert torch.equal(flat, deep)
+
+
+def test_cases_that_label_different_organs_cost_in_one_batch_what_they_do_alone() -> None:
+    generator = torch.Generator().manual_seed(4)
+    logits = torch.randn(4, 4, 3, 6, 5, generator=generator)
+    labels = torch.randint(0, 4, (4, 3, 6, 5), generator=generator)
+    labels[labels == 3] = UNKNOWN
+    kinds = [frozenset({1}), NOTHING, frozenset({1}), frozenset({2, 3})]
+    weights = LossWeights(cross_entropy=1, dice=0.5, focal=2)
+    together = case_losses(logits, labels, kinds, weights)
+    alone = [
+        case_losses(logits[n : n + 1], labels[n : n + 1], [kinds[n]], weights) for n in range(4)
+    ]
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
+def test_a_voxel_of_an_organ_that_is_not_labelled_elsewhere_teaches_it() -> None:
+    logits = logits_of((0.5, 0.3, 0.2), (0.1, 0.6, 0.3))
+    found = partial_loss(logits, row(0, 2), [frozenset({2})], LossWeights(cross_entropy=1))
+    assert float(found) == pytest.approx(-(math.log(0.7) + math.log(0.3)) / 2, rel=1e-5)

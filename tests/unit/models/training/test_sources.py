@@ -159,7 +159,7 @@ def test_labels_of_another_grid_than_the_series_are_refused(
         dicom_case(tmp_path, grid(first_z_mm, step_mm))
 
 
-@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*/configs/training.json")), ids=str)
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*/configs/train.json")), ids=str)
 def test_shipped_configurations_name_files_that_the_data_have(
     path: Path, shared_data: Path
 ) -> None:
