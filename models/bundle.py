@@ -4,7 +4,8 @@ NAME/
   configs/metadata.json    version, what it is, the weights' file and sha256
   configs/inference.json   network_def, preprocessing, sliding_window, postprocessing
   configs/labels.json      the segments, with codes and colours
-  configs/training.json    how it was trained (optional)
+  configs/train.json       the recipe of its training (optional)
+  configs/variants/*.json  other forms of it (optional), see models/variants.py
   models/model.safetensors the weights (absent until it has been trained)
   docs/README.md           data, results, limits
 """
@@ -25,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.errors import BundleError
-from models.intensity import Window
+from models.networks.slice_wise import SliceWise
 from models.preprocessing import Preprocessing
 from models.registry import build_network
 from models.segments import Segment
@@ -50,6 +51,8 @@ class Bundle:
     class_of: Mapping[str, int] = field(repr=False)
     preprocessing: Preprocessing
     sliding_window: SlidingWindow
+    #: 2 for a network that sees one slice at a time.
+    dimensions: int = 3
 
     @classmethod
     def read(cls, folder: Path) -> Bundle:
@@ -64,9 +67,6 @@ class Bundle:
         labels = _read_json(folder / "configs" / "labels.json")
         try:
             entries = labels["segments"]
-            preprocessing = inference["preprocessing"]
-            window = inference["sliding_window"]
-            size = tuple(int(n) for n in window["size"])
             bundle = cls(
                 folder=folder,
                 metadata=_read_json(folder / "configs" / "metadata.json"),
@@ -75,18 +75,9 @@ class Bundle:
                     Segment.from_json(entry) for entry in entries if entry["number"] is not None
                 ),
                 class_of={str(entry["name"]): int(entry["class"]) for entry in entries},
-                preprocessing=Preprocessing(
-                    spacing_mm=float(preprocessing["spacing_mm"]),
-                    window=Window(
-                        low_hu=float(preprocessing["low_hu"]),
-                        high_hu=float(preprocessing["high_hu"]),
-                    ),
-                ),
-                sliding_window=SlidingWindow(
-                    size=(size[0], size[1], size[2]),
-                    overlap=float(window["overlap"]),
-                    batch=int(window["batch"]),
-                ),
+                preprocessing=Preprocessing.from_json(inference["preprocessing"]),
+                sliding_window=SlidingWindow.from_json(inference["sliding_window"]),
+                dimensions=int(inference.get("dimensions", 3)),
             )
         except (KeyError, TypeError, ValueError, IndexError) as exc:
             raise BundleError(f"{folder.name}: incomplete or malformed: {exc!r}") from exc
@@ -102,6 +93,16 @@ class Bundle:
             raise BundleError(f"{self.name}: expected distinct segment numbers, found {numbers}")
         if len({segment.name for segment in self.segments}) != len(numbers):
             raise BundleError(f"{self.name}: expected every organ's name once")
+        if self.dimensions not in (2, 3):
+            raise BundleError(f"{self.name}: expected 2 or 3 dimensions, found {self.dimensions}")
+        if self.dimensions == 2 and self.sliding_window.size[0] != 1:
+            raise BundleError(
+                f"{self.name}: expected windows of one slice for a network of two dimensions, "
+                f"found {self.sliding_window.size}"
+            )
+        pieces = self.inference.get("postprocessing", {}).get("largest_component", False)
+        if not isinstance(pieces, bool) and not set(pieces) <= set(self.class_of):
+            raise BundleError(f"{self.name}: expected organs as largest_component, found {pieces}")
         if "version" not in self.metadata:
             raise BundleError(f"{self.name}: expected a version in the metadata, found none")
         definition = self.inference.get("network_def")
@@ -140,6 +141,17 @@ class Bundle:
         return definition
 
     @property
+    def single_pieces(self) -> list[int]:
+        """Classes of which only the largest connected piece is kept.
+
+        `postprocessing.largest_component` is true for all of them, or names the organs: vessels,
+        bowel and tumours may come in several pieces.
+        """
+        wanted = self.inference.get("postprocessing", {}).get("largest_component", False)
+        names = self.class_of if wanted is True else wanted or ()
+        return sorted(self.class_of[name] for name in names)
+
+    @property
     def label_numbers(self) -> NDArray[np.uint8]:
         """`(classes,)`: the segment number of each network class, 0 where it is not an output."""
         numbers = np.zeros(len(self.class_of) + 1, np.uint8)
@@ -148,11 +160,23 @@ class Bundle:
         return numbers
 
     def build_network(self) -> nn.Module:
-        """The network with random weights."""
+        """The network with random weights, as its definition has it."""
         return build_network(self.network_definition)
 
+    def as_volume_network(self, network: nn.Module) -> nn.Module:
+        """What takes windows `(N, 1, D, H, W)`: `network`, or one that hands it slices."""
+        if self.dimensions == 3:
+            return network
+        settings = self.inference["preprocessing"]
+        return SliceWise(
+            network,
+            channels=int(settings.get("channels", 1)),
+            mean=settings.get("mean"),
+            std=settings.get("std"),
+        )
+
     def load_network(self) -> nn.Module:
-        """The network with its weights in float32, ready to infer.
+        """The network with its weights in float32, ready to infer windows of a volume.
 
         Raises
         ------
@@ -168,18 +192,21 @@ class Bundle:
                 f"{self.sha256 or 'none'}, found {found}"
             )
         network = self.build_network()
-        state = {name: value.float() for name, value in load_file(self.weights).items()}
+        state = {
+            name: value.float() if value.is_floating_point() else value
+            for name, value in load_file(self.weights).items()
+        }
         try:
             network.load_state_dict(state)
         except RuntimeError as exc:
             raise BundleError(f"{self.name}: the weights are of another network: {exc}") from exc
-        return network.eval().requires_grad_(False)
+        return self.as_volume_network(network).eval().requires_grad_(False)
 
     def save_weights(self, state: Mapping[str, Tensor], notes: Mapping[str, Any]) -> Bundle:
         """Store weights in half precision and their sha256 and `notes` in the metadata."""
         self.weights.parent.mkdir(parents=True, exist_ok=True)
         partial = self.weights.with_suffix(".partial")
-        save_file({name: value.half().contiguous() for name, value in state.items()}, partial)
+        save_file({name: _halved(value).contiguous() for name, value in state.items()}, partial)
         os.replace(partial, self.weights)
         metadata = {**self.metadata, "weights_sha256": sha256_of(self.weights), **notes}
         target = self.folder / "configs" / "metadata.json"
@@ -190,6 +217,14 @@ class Bundle:
         # safetensors lets the owner alone read them
         self.weights.chmod(target.stat().st_mode)
         return Bundle.read(self.folder)
+
+
+def _halved(value: Tensor) -> Tensor:
+    """`value` in half precision, unless it is whole numbers or too large for it."""
+    if not value.is_floating_point():
+        return value
+    half = value.half()
+    return half if bool(half.isfinite().all()) else value.float()
 
 
 def sha256_of(path: Path) -> str:
@@ -230,6 +265,20 @@ def find_bundle(name: str | None, root: Path | None = None) -> Bundle:
         known = ", ".join(there) or "none"
         raise BundleError(f"expected a model named {wanted!r} in {root}, found {known}")
     return Bundle.read(there[wanted])
+
+
+def bundles_in(root: Path) -> list[Bundle]:
+    """Every bundle in `root`, or `root` itself where it is one; by name.
+
+    Raises
+    ------
+    BundleError
+        If there is none, or one is damaged.
+    """
+    folders = [root] if is_bundle(root) else [p for p in sorted(root.glob("*")) if is_bundle(p)]
+    if not folders:
+        raise BundleError(f"expected models in {root}, found none")
+    return [Bundle.read(folder.resolve()) for folder in folders]
 
 
 def is_bundle(folder: Path) -> bool:

@@ -63,10 +63,13 @@ def choose_runtime(
 
 
 def _sample_size(network: nn.Module, window: tuple[int, int, int]) -> tuple[int, int, int]:
-    """An eighth of the window, or all of it for a transformer, which is bound to one size."""
+    """About an eighth of the window, or all of it for a transformer, which is bound to one size.
+
+    Networks halve their input up to five times, so parts are multiples of 32 voxels.
+    """
     if any("position_embedding" in name for name, _ in network.named_parameters()):
         return window
-    depth, height, width = (max(min(32, n), n // 2 // 16 * 16) for n in window)
+    depth, height, width = (n if n % 32 else max(32, round(n / 64) * 32) for n in window)
     return depth, height, width
 
 

@@ -6,8 +6,9 @@ decided by the class scores interpolated at that voxel's own centre.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +18,9 @@ from torch import Tensor
 from models.errors import BundleError
 from models.geometry import LabelMap, Volume, VolumeGeometry
 from models.intensity import AIR_HU, Window
+from models.network_grid import NetworkGrid
 from models.orientation import AxisOrder
-from models.resampling import apply_slab_wise, axis_matrix, positions, target_size, weights
+from models.resampling import apply_slab_wise, axis_matrix, positions, weights
 
 #: HU above which a voxel counts as body (or table) when the empty margin is cut away.
 BODY_HU = -400.0
@@ -27,6 +29,10 @@ MARGIN_MM = 12.0
 
 #: Told the done share of a long step, 0 to 1.
 Progress = Callable[[float], None]
+#: Told a slice's index in canonical order and its class scores `(C, H, W)`.
+ScoresOfSlice = Callable[[int, Tensor], None]
+#: Part of an array.
+Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,7 +42,7 @@ class Prepared:
     Parameters
     ----------
     image
-        `(1, 1, D, H, W)` float32 in `[-1, 1]`, canonical order.
+        `(1, 1, D, H, W)` float32 in the window's range, canonical order.
     source
         Grid of the CT.
     order
@@ -66,48 +72,65 @@ class Preprocessing:
 
     Parameters
     ----------
-    spacing_mm
-        Isotropic spacing of the network's grid.
+    grid
+        The network's voxels.
     window
-        HU range it sees.
+        HU range it sees, and what that becomes.
+    crop
+        Whether the empty margin around the body is cut away.
     """
 
-    spacing_mm: float
+    grid: NetworkGrid
     window: Window
+    crop: bool = True
 
     def __post_init__(self) -> None:
-        if not self.spacing_mm > 0:
-            raise BundleError(f"expected a positive spacing in mm, found {self.spacing_mm}")
+        if self.crop and self.grid.spacing_mm is None:
+            raise BundleError("expected no crop where volumes are resized to one shape")
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Preprocessing:
+        """Read `preprocessing` of a bundle's `configs/inference.json`."""
+        grid = NetworkGrid.from_json(entry)
+        crop = bool(entry.get("crop", grid.spacing_mm is not None))
+        return cls(grid=grid, window=Window.from_json(entry), crop=crop)
 
     def prepare(self, volume: Volume) -> Prepared:
         """Turn, resample, cut the empty margin, and scale."""
         order = AxisOrder.closest(volume.geometry)
         canonical = order.geometry(volume.geometry)
         array = order.apply(volume.hu)
-        step = tuple(self.spacing_mm / mm for mm in canonical.spacing_mm)
-        sampled = tuple(
-            target_size(size, mm, self.spacing_mm)
-            for size, mm in zip(array.shape, canonical.spacing_mm, strict=True)
-        )
+        sampling = self.grid.over(array.shape, canonical.spacing_mm)
         matrices = [
             axis_matrix(size, target, each)
-            for size, target, each in zip(array.shape, sampled, step, strict=True)
+            for size, target, each in zip(array.shape, sampling.shape, sampling.step, strict=True)
         ]
         hu = apply_slab_wise(array, matrices).clamp_min(AIR_HU)
-        box = body_box(hu, round(MARGIN_MM / self.spacing_mm))
+        box = self._box(hu)
         image = self.window.apply(hu[box])[None, None]
         return Prepared(
             image=image,
             source=volume.geometry,
             order=order,
             canonical_shape=canonical.shape,
-            sampled_shape=(sampled[0], sampled[1], sampled[2]),
-            step=(step[0], step[1], step[2]),
+            sampled_shape=sampling.shape,
+            step=sampling.step,
             corner=(box[0].start, box[1].start, box[2].start),
         )
 
+    def _box(self, hu: Tensor) -> Box:
+        if not self.crop or self.grid.spacing_mm is None:
+            return slice(0, hu.shape[0]), slice(0, hu.shape[1]), slice(0, hu.shape[2])
+        depth_mm, height_mm, width_mm = self.grid.spacing_mm
+        margin = (
+            round(MARGIN_MM / depth_mm),
+            round(MARGIN_MM / height_mm),
+            round(MARGIN_MM / width_mm),
+        )
+        return body_box(hu, margin)
 
-def body_box(hu: Tensor, margin: int) -> tuple[slice, slice, slice]:
+
+def body_box(hu: Tensor, margin: tuple[int, int, int]) -> Box:
     """The box `(k, j, i)` around all voxels above `BODY_HU` plus `margin`; all where none is."""
     body = hu > BODY_HU
     slices = []
@@ -119,7 +142,7 @@ def body_box(hu: Tensor, margin: int) -> tuple[slice, slice, slice]:
             slices.append(slice(0, size))
             continue
         first, last = int(present[0]), int(present[-1])
-        slices.append(slice(max(0, first - margin), min(size, last + 1 + margin)))
+        slices.append(slice(max(0, first - margin[axis]), min(size, last + 1 + margin[axis])))
     return slices[0], slices[1], slices[2]
 
 
@@ -128,6 +151,7 @@ def restore(
     prepared: Prepared,
     numbers: NDArray[np.uint8],
     on_progress: Progress | None = None,
+    on_scores: ScoresOfSlice | None = None,
 ) -> LabelMap:
     """Decide each voxel of the source grid by the class scores interpolated at its centre.
 
@@ -141,6 +165,8 @@ def restore(
         `(C,)` label to write for each class.
     on_progress
         Told the done share.
+    on_scores
+        Told the class scores of each slice of the source, in canonical order; they sum to 1.
 
     Returns
     -------
@@ -166,6 +192,9 @@ def restore(
         plane = torch.einsum("s,cshw->chw", along_k[k, near], scores[:, near].float())
         fine = along_j @ plane @ along_i.T  # (C, H, W) at the source's resolution
         labels[k] = table[fine.argmax(dim=0)].cpu().numpy()
+        if on_scores is not None:
+            fine[0] += 1 - fine.sum(dim=0)  # what was cut away is background
+            on_scores(k, fine)
         if on_progress is not None and (k % 16 == 15 or k + 1 == depth):
             on_progress((k + 1) / depth)
     back = np.ascontiguousarray(prepared.order.invert(labels))

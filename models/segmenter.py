@@ -6,12 +6,14 @@ import logging
 import time
 from collections.abc import Callable
 
+import torch
+
 from models.bundle import Bundle
 from models.components import keep_largest
 from models.geometry import LabelMap, Volume
 from models.memory import memory_errors
 from models.precision import Runtime, choose_device, choose_runtime, run_window
-from models.preprocessing import restore
+from models.preprocessing import ScoresOfSlice, restore
 from models.sliding_window import infer
 from models.turns import Turn, any_time
 
@@ -53,8 +55,22 @@ class Segmenter:
         self.load_s = time.perf_counter() - begun
         log.info("model %s %s on %s", bundle.name, bundle.version, self.runtime)
 
-    def segment(self, volume: Volume, on_progress: StageProgress | None = None) -> LabelMap:
+    def segment(
+        self,
+        volume: Volume,
+        on_progress: StageProgress | None = None,
+        on_scores: ScoresOfSlice | None = None,
+    ) -> LabelMap:
         """Label every voxel of a CT volume with a segment number.
+
+        Parameters
+        ----------
+        volume
+            The CT.
+        on_progress
+            Told the step and its done share.
+        on_scores
+            Told the class scores of each slice, in canonical order.
 
         Raises
         ------
@@ -62,9 +78,14 @@ class Segmenter:
             If neither the device nor the machine can hold the work.
         """
         with memory_errors(f"a volume of {volume.geometry.shape} voxels"):
-            return self._segment(volume, on_progress)
+            return self._segment(volume, on_progress, on_scores)
 
-    def _segment(self, volume: Volume, on_progress: StageProgress | None) -> LabelMap:
+    def _segment(
+        self,
+        volume: Volume,
+        on_progress: StageProgress | None,
+        on_scores: ScoresOfSlice | None,
+    ) -> LabelMap:
         def tell(stage: str) -> Callable[[float], None]:
             return lambda share: on_progress(stage, share) if on_progress else None
 
@@ -74,10 +95,12 @@ class Segmenter:
                 prepared.image,
                 lambda patches: run_window(self._network, patches, self.runtime.dtype),
                 self.bundle.sliding_window,
+                air=self.bundle.preprocessing.window.lowest,
+                # slices at full resolution are many voxels, each decided once
+                dtype=torch.float32 if self.bundle.dimensions == 3 else torch.float16,
                 device=self.runtime.device,
                 on_progress=tell("segment"),
             )
-        if self.bundle.inference.get("postprocessing", {}).get("largest_component"):
-            keep_largest(scores, sorted(self.bundle.class_of.values()))
+        keep_largest(scores, self.bundle.single_pieces)
         numbers = self.bundle.label_numbers[: len(scores)]
-        return restore(scores, prepared, numbers, tell("restore"))
+        return restore(scores, prepared, numbers, tell("restore"), on_scores)

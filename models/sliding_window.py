@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +25,6 @@ from models.preprocessing import Progress
 SIGMA = 0.125
 #: Smallest weight relative to the centre's, so that every voxel is decided by something.
 SMALLEST_WEIGHT = 1e-3
-#: Network input of air; padding is air.
-AIR = -1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +44,16 @@ class SlidingWindow:
     size: tuple[int, int, int]
     overlap: float = 0.5
     batch: int = 1
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> SlidingWindow:
+        """Read `sliding_window` of a bundle's `configs/inference.json`."""
+        depth, height, width = (int(n) for n in entry["size"])
+        return cls(
+            size=(depth, height, width),
+            overlap=float(entry["overlap"]),
+            batch=int(entry["batch"]),
+        )
 
     def __post_init__(self) -> None:
         if len(self.size) != 3 or min(self.size) < 1:
@@ -82,6 +91,8 @@ def infer(
     predict: Callable[[Tensor], Tensor],
     settings: SlidingWindow,
     *,
+    air: float = -1.0,
+    dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
     on_progress: Progress | None = None,
 ) -> Tensor:
@@ -90,11 +101,15 @@ def infer(
     Parameters
     ----------
     image
-        `(1, 1, D, H, W)` float32 in `[-1, 1]`.
+        `(1, 1, D, H, W)` float32, nowhere below `air`.
     predict
         Maps windows `(N, 1, *size)` on `device` to logits `(N, C, *size)`.
     settings
         Windows.
+    air
+        Network input of air: what is added where the image is smaller than a window.
+    dtype
+        Of the result; half precision where windows do not overlap and memory counts.
     device
         Where the windows go; sums stay where `image` is.
     on_progress
@@ -102,7 +117,7 @@ def infer(
 
     Returns
     -------
-    `(C, D, H, W)` float32, sums to 1 over the classes. Where no window saw any body the class is
+    `(C, D, H, W)` of `dtype`, sums to 1 over the classes. Where no window saw any body the class is
     background.
 
     Raises
@@ -112,13 +127,17 @@ def infer(
     """
     device = device or image.device
     shape = tuple(image.shape[2:])
-    padded = _pad(image, settings.size)
+    padded = _pad(image, settings.size, air)
     weight = gaussian_weights(settings.size).to(image.device)
     starts = [
         window_starts(size, window, settings.overlap)
         for size, window in zip(padded.shape[2:], settings.size, strict=True)
     ]
-    corners = [c for c in itertools.product(*starts) if _has_body(_cut(padded, c, settings.size))]
+    corners = [
+        corner
+        for corner in itertools.product(*starts)
+        if bool((_cut(padded, corner, settings.size) > air).any())
+    ]
     total: Tensor | None = None
     count = torch.zeros(padded.shape[2:], device=image.device)
     for first in range(0, len(corners), settings.batch):
@@ -126,7 +145,9 @@ def infer(
         windows = torch.cat([_cut(padded, corner, settings.size) for corner in chosen])
         probability = _predict(predict, windows.to(device)).to(image.device)
         if total is None:
-            total = torch.zeros(probability.shape[1], *padded.shape[2:], device=image.device)
+            total = torch.zeros(
+                probability.shape[1], *padded.shape[2:], dtype=dtype, device=image.device
+            )
         for corner, one in zip(chosen, probability, strict=True):
             where = tuple(slice(c, c + n) for c, n in zip(corner, settings.size, strict=True))
             total[(slice(None), *where)] += one * weight
@@ -134,7 +155,7 @@ def infer(
         if on_progress is not None:
             on_progress((first + len(chosen)) / len(corners))
     if total is None:
-        total = torch.zeros(1, *padded.shape[2:], device=image.device)
+        total = torch.zeros(1, *padded.shape[2:], dtype=dtype, device=image.device)
     total /= count.clamp_min(1e-12)
     total[0][count == 0] = 1.0
     kept = tuple(slice(0, n) for n in shape)
@@ -147,16 +168,12 @@ def _predict(predict: Callable[[Tensor], Tensor], windows: Tensor) -> Tensor:
         return predict(windows).softmax(dim=1)
 
 
-def _pad(image: Tensor, size: Sequence[int]) -> Tensor:
+def _pad(image: Tensor, size: Sequence[int], air: float) -> Tensor:
     """Add air behind the image where it is smaller than a window."""
     missing = [max(0, n - m) for n, m in zip(size, image.shape[2:], strict=True)]
-    return F.pad(image, [0, missing[2], 0, missing[1], 0, missing[0]], value=AIR)
+    return F.pad(image, [0, missing[2], 0, missing[1], 0, missing[0]], value=air)
 
 
 def _cut(image: Tensor, corner: Sequence[int], size: Sequence[int]) -> Tensor:
     k, j, i = corner
     return image[:, :, k : k + size[0], j : j + size[1], i : i + size[2]]
-
-
-def _has_body(window: Tensor) -> bool:
-    return bool((window > AIR).any())

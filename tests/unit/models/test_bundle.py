@@ -43,7 +43,7 @@ def test_a_bundle_reads_as_it_was_written(tiny_bundle: Bundle) -> None:
         "Left kidney",
         "Right kidney",
     ]
-    assert bundle.preprocessing.spacing_mm == 3.0
+    assert bundle.preprocessing.grid.spacing_mm == (3.0, 3.0, 3.0)
     assert bundle.sliding_window.size == (32, 32, 32)
     assert bundle.sha256 == sha256_of(bundle.weights)
 
@@ -249,22 +249,42 @@ def test_a_shipped_models_metadata_names_the_same_classes(folder: Path) -> None:
     assert bundle.version in bundle.metadata["changelog"]
 
 
+#: Keywords in pydicom's dictionary of SNOMED CT that are not the organ's own name.
+KEYWORDS = {
+    "oesophagus": "Esophagus",
+    "adrenal_left": "AdrenalGland",
+    "adrenal_right": "AdrenalGland",
+    "portal_and_splenic_veins": "PortalVein",
+    "liver_tumour": "Neoplasm",
+}
+#: Concepts that the dictionary lacks (SNOMED CT, International Edition).
+OTHER_CODES = {"bowel": ("113276009", "Intestine")}
+
+
 @pytest.mark.parametrize("folder", SHIPPED_FOLDERS, ids=lambda folder: folder.name)
 def test_a_shipped_models_codes_are_snomeds(folder: Path) -> None:
     for segment in Bundle.read(folder).segments:
-        organ, _, side = segment.name.partition("_")
-        expected = getattr(codes.SCT, organ.capitalize())
-        assert (segment.type.value, segment.type.scheme) == (expected.value, "SCT")
-        assert segment.type.meaning == expected.meaning
-        assert (segment.category.value, segment.category.scheme) == ("123037004", "SCT")
-        if segment.modifier is None:
-            assert side == ""
-        else:
-            of_side = getattr(codes.SCT, side.capitalize())
-            assert (segment.modifier.value, segment.modifier.meaning) == (
-                of_side.value,
-                of_side.meaning,
-            )
+        organ, _, side = segment.name.rpartition("_")
+        sided = side in ("left", "right")
+        keyword = KEYWORDS.get(segment.name) or _keyword(organ if sided else segment.name)
+        expected = OTHER_CODES.get(segment.name) or _concept(keyword)
+        assert (segment.type.value, segment.type.meaning) == expected
+        tumour = segment.name == "liver_tumour"
+        category = "49755003" if tumour else "123037004"  # abnormal, anatomical structure
+        assert segment.category.value == category
+        assert {segment.type.scheme, segment.category.scheme} == {"SCT"}
+        assert (segment.modifier is not None) == sided
+        if segment.modifier is not None:
+            assert (segment.modifier.value, segment.modifier.meaning) == _concept(_keyword(side))
+
+
+def _keyword(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+def _concept(keyword: str) -> tuple[str, str]:
+    code = getattr(codes.SCT, keyword)
+    return code.value, code.meaning
 
 
 @pytest.mark.parametrize("folder", SHIPPED_FOLDERS, ids=lambda folder: folder.name)

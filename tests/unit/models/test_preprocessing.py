@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from models.errors import BundleError
 from models.geometry import Volume, VolumeGeometry
 from models.intensity import Window
+from models.network_grid import NetworkGrid
 from models.orientation import AxisOrder
 from models.preprocessing import MARGIN_MM, Prepared, Preprocessing, body_box, restore
 
@@ -25,7 +27,23 @@ LEFT_KIDNEY = ((36.0, 22.0, -9.0), (17.0, 19.0, 30.0))
 RIGHT_KIDNEY = ((-35.0, 27.0, -24.0), (16.0, 18.0, 27.0))
 ORGANS = (LIVER, LEFT_KIDNEY, RIGHT_KIDNEY)
 NUMBERS = np.array([0, 6, 3, 9], np.uint8)
-SETTINGS = Preprocessing(spacing_mm=3.0, window=Window(low_hu=-200, high_hu=300))
+WINDOW = Window(low_hu=-200, high_hu=300)
+SETTINGS = Preprocessing(grid=NetworkGrid(spacing_mm=(3.0, 3.0, 3.0)), window=WINDOW)
+#: Grids of published recipes, made small.
+RECIPES = {
+    "spacing of three sizes": Preprocessing(
+        grid=NetworkGrid(spacing_mm=(4.0, 2.5, 3.0)), window=WINDOW
+    ),
+    "without a crop": Preprocessing(
+        grid=NetworkGrid(spacing_mm=(4.0, 2.5, 3.0)), window=WINDOW, crop=False
+    ),
+    "one shape for all": Preprocessing(
+        grid=NetworkGrid(shape=(48, 64, 56)), window=WINDOW, crop=False
+    ),
+    "slices of one size": Preprocessing(
+        grid=NetworkGrid(shape=(None, 72, 64)), window=WINDOW, crop=False
+    ),
+}
 
 #: Columns i, j, k in LPS.
 AXIAL = np.eye(3)
@@ -100,8 +118,9 @@ def network_grid(prepared: Prepared) -> VolumeGeometry:
         )
     ]
     shape = prepared.image.shape[2:]
+    spacing_mm = np.multiply(prepared.step, canonical.spacing_mm)
     return VolumeGeometry.from_spacing(
-        shape, (3.0, 3.0, 3.0), canonical.to_lps(first), canonical.direction_lps
+        shape, spacing_mm, canonical.to_lps(first), canonical.direction_lps
     )
 
 
@@ -123,6 +142,94 @@ def test_an_oracles_organs_come_back_where_they_are(name: str) -> None:
     assert left is not None
     assert right is not None
     assert right[0] < -30 < 30 < left[0]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("name", ["axial, pixels not square", "oblique, descending", "coronal"])
+def test_organs_come_back_from_every_kind_of_grid(recipe: str, name: str) -> None:
+    geometry = grid(name)
+    prepared = RECIPES[recipe].prepare(scan(geometry))
+    scores = one_hot(classes_at(places(network_grid(prepared))), 4)
+    result = restore(scores, prepared, NUMBERS)
+    truth = NUMBERS[classes_at(places(geometry))]
+    for number in NUMBERS[1:]:
+        _assert_same_place(result.labels == number, truth == number, geometry)
+
+
+def test_a_grid_has_the_spacing_along_each_axis_that_was_asked_for() -> None:
+    volume = scan(grid("axial, pixels not square"))  # 5.0 x 0.9 x 1.7 mm
+    prepared = RECIPES["spacing of three sizes"].prepare(volume)
+    np.testing.assert_allclose(prepared.step, (4.0 / 5.0, 2.5 / 0.9, 3.0 / 1.7))
+    assert network_grid(prepared).spacing_mm == pytest.approx((4.0, 2.5, 3.0))
+
+
+def test_a_volume_that_is_resized_is_covered_from_edge_to_edge() -> None:
+    geometry = VolumeGeometry.from_spacing((12, 30, 40), (5.0, 0.9, 1.7))
+    volume = Volume(hu=np.zeros(geometry.shape, np.int16), geometry=geometry)
+    prepared = RECIPES["one shape for all"].prepare(volume)
+    assert prepared.image.shape == (1, 1, 48, 64, 56)
+    samples = network_grid(prepared)
+    for axis in range(3):  # half a sample beyond the first and the last is the volume's edge
+        covered = samples.shape[axis] * samples.spacing_mm[axis]
+        assert covered == pytest.approx(geometry.shape[axis] * geometry.spacing_mm[axis])
+    np.testing.assert_allclose(
+        samples.to_lps((np.array(samples.shape) - 1) / 2),
+        geometry.to_lps((np.array(geometry.shape) - 1) / 2),
+    )
+
+
+def test_slices_keep_their_number_and_place() -> None:
+    geometry = VolumeGeometry.from_spacing((7, 30, 40), (5.0, 0.9, 1.7))
+    hu = np.zeros(geometry.shape, np.int16)
+    hu[:] = np.arange(7)[:, None, None] * 50 - 100
+    prepared = RECIPES["slices of one size"].prepare(Volume(hu=hu, geometry=geometry))
+    assert prepared.image.shape == (1, 1, 7, 72, 64)
+    expected = WINDOW.apply(torch.arange(7) * 50 - 100)
+    torch.testing.assert_close(prepared.image[0, 0, :, 30, 30], expected)
+
+
+def test_the_scores_of_every_slice_are_told_and_sum_to_one() -> None:
+    geometry = grid("coronal")
+    prepared = SETTINGS.prepare(scan(geometry))
+    scores = one_hot(classes_at(places(network_grid(prepared))), 4)
+    told: dict[int, Tensor] = {}
+    result = restore(scores, prepared, NUMBERS, on_scores=told.__setitem__)
+    assert list(told) == list(range(prepared.canonical_shape[0]))
+    stack = torch.stack([told[k] for k in told], dim=1)  # (C, D, H, W), canonical
+    torch.testing.assert_close(stack.sum(dim=0), torch.ones(prepared.canonical_shape))
+    labels = prepared.order.invert(NUMBERS[stack.argmax(dim=0).numpy()])
+    np.testing.assert_array_equal(labels, result.labels)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {},
+        {"spacing_mm": 3, "shape": [8, 8, 8]},
+        {"spacing_mm": [3, 0, 3]},
+        {"spacing_mm": [3, 3]},
+        {"shape": [8, -8, 8]},
+        {"spacing_mm": 3, "range": [1, 0]},
+        {"shape": [8, 8, 8], "crop": True},
+    ],
+)
+def test_a_grid_that_makes_no_sense_is_refused(entry: dict[str, object]) -> None:
+    with pytest.raises((BundleError, ValueError)):
+        Preprocessing.from_json({"low_hu": -200, "high_hu": 300, **entry})
+
+
+def test_settings_are_read_as_a_bundle_has_them() -> None:
+    hu = {"low_hu": -175, "high_hu": 250}
+    read = Preprocessing.from_json({"spacing_mm": [2, 1.5, 1.5], "range": [0, 1], **hu})
+    assert read.grid == NetworkGrid(spacing_mm=(2.0, 1.5, 1.5))
+    assert read.crop
+    assert read.window.apply(torch.tensor([-500.0, -175, 37.5, 250])).tolist() == pytest.approx(
+        [0, 0, 0.5, 1]
+    )
+    assert Preprocessing.from_json({"spacing_mm": 3, **hu}).grid.spacing_mm == (3.0, 3.0, 3.0)
+    slices = Preprocessing.from_json({"shape": [None, 512, 512], **hu})
+    assert slices.grid == NetworkGrid(shape=(None, 512, 512))
+    assert not slices.crop
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -229,7 +336,7 @@ def test_scores_are_interpolated_and_then_decided() -> None:
 def test_body_box_keeps_a_margin_within_the_image() -> None:
     hu = torch.full((20, 30, 40), -1000.0)
     hu[1, 10:15, 20:39] = 0
-    assert body_box(hu, 4) == (slice(0, 6), slice(6, 19), slice(16, 40))
+    assert body_box(hu, (4, 4, 4)) == (slice(0, 6), slice(6, 19), slice(16, 40))
 
 
 def test_progress_reaches_one_and_never_falls() -> None:
