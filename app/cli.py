@@ -101,6 +101,13 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("input", type=Path, metavar="INPUT", help=_INPUT)
     segment.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
     segment.add_argument("-m", "--models", type=Path, help="folder of bundles, or one bundle")
+    segment.add_argument(
+        "--bundle",
+        dest="models",
+        type=Path,
+        metavar="FOLDER|FILE",
+        help="a model: MONAI bundle, nnU-Net results, or exported TorchScript",
+    )
     _run_options(segment)
     segment.set_defaults(command=_segment)
 
@@ -118,23 +125,16 @@ def _parser() -> argparse.ArgumentParser:
     _run_options(demo)
     demo.set_defaults(command=_demo)
 
-    train = commands.add_parser("train", help="train a model")
-    _training_options(train)
-    train.add_argument("--run", type=Path, required=True, help="folder of checkpoints and result")
-    train.add_argument("--minutes", type=float, help="length of the run (default: the model's own)")
-    train.add_argument("--exclude", action="append", default=[], metavar="CASE|PATIENT")
-    train.set_defaults(command=_train)
-
-    evaluate = commands.add_parser("evaluate", help="Dice of a model on labelled cases")
-    _training_options(evaluate)
-    evaluate.add_argument("--only", action="append", default=[], metavar="CASE|PATIENT")
-    evaluate.add_argument("--folds", type=int, help="train and test leaving patients out")
-    evaluate.add_argument("--minutes", type=float, help="length of each fold's run")
-    evaluate.add_argument("--run", type=Path, help="folder of the folds' checkpoints")
-    evaluate.set_defaults(command=_evaluate)
+    _learning_commands(commands)
     _node_commands(commands)
     _package_command(commands)
     return parser
+
+
+def _learning_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from app.learning.commands import add_commands
+
+    add_commands(commands)
 
 
 def _node_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -174,15 +174,6 @@ def _selection_options(parser: argparse.ArgumentParser) -> None:
         metavar="MM",
         help=f"widest gap between images that is filled in (default {LARGEST_GAP_MM:g})",
     )
-
-
-def _training_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", help="name of the bundle")
-    parser.add_argument("-m", "--models", type=Path, help="folder of bundles, or one bundle")
-    parser.add_argument("--data", type=Path, required=True, help="root of the training data")
-    parser.add_argument("--config", type=Path, help="instead of the bundle's training.json")
-    parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:N")
-    parser.add_argument("-v", "--verbose", action="store_true", help="print what is being done")
 
 
 def _segment(parsed: argparse.Namespace) -> int:
@@ -231,15 +222,3 @@ def _finish(report: Report, parsed: argparse.Namespace) -> int:
     if report.message:
         print(f"viscera: {report.message}", file=sys.stderr)
     return report.outcome.exit_code
-
-
-def _train(parsed: argparse.Namespace) -> int:
-    from app.training import run_training
-
-    return run_training(parsed)
-
-
-def _evaluate(parsed: argparse.Namespace) -> int:
-    from app.training import run_evaluation
-
-    return run_evaluation(parsed)

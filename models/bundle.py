@@ -240,7 +240,9 @@ def sha256_of(path: Path) -> str:
 
 
 def find_bundle(name: str | None, root: Path | None = None) -> Bundle:
-    """Find a model by name among the bundles in `root`, or `root` itself where it is one.
+    """Find a model by name among those in `root`, or `root` itself where it is one.
+
+    MONAI Model Zoo bundles, nnU-Net folders and exported TorchScript files are models too.
 
     Parameters
     ----------
@@ -255,16 +257,16 @@ def find_bundle(name: str | None, root: Path | None = None) -> Bundle:
         If there is no such model, naming those that there are.
     """
     root = SHIPPED if root is None else root.resolve()  # `.` has a name too
-    if is_bundle(root) and name in (None, root.name):
-        return Bundle.read(root)
-    there = {path.name: path for path in sorted(root.glob("*")) if is_bundle(path)}
+    if _is_model(root) and name in (None, root.name):
+        return _read_model(root)
+    there = {path.name: path for path in sorted(root.glob("*")) if _is_model(path)}
     if name is None and len(there) == 1:
-        return Bundle.read(next(iter(there.values())))
+        return _read_model(next(iter(there.values())))
     wanted = DEFAULT_MODEL if name is None else name
     if wanted not in there:
         known = ", ".join(there) or "none"
         raise BundleError(f"expected a model named {wanted!r} in {root}, found {known}")
-    return Bundle.read(there[wanted])
+    return _read_model(there[wanted])
 
 
 def bundles_in(root: Path) -> list[Bundle]:
@@ -275,10 +277,23 @@ def bundles_in(root: Path) -> list[Bundle]:
     BundleError
         If there is none, or one is damaged.
     """
-    folders = [root] if is_bundle(root) else [p for p in sorted(root.glob("*")) if is_bundle(p)]
-    if not folders:
+    paths = [root] if _is_model(root) else [p for p in sorted(root.glob("*")) if _is_model(p)]
+    if not paths:
         raise BundleError(f"expected models in {root}, found none")
-    return [Bundle.read(folder.resolve()) for folder in folders]
+    return [_read_model(path.resolve()) for path in paths]
+
+
+def _is_model(path: Path) -> bool:
+    """Whether it is a bundle of ours, or a model in another's form (models/interchange)."""
+    from models.interchange.reading import is_foreign  # builds on this module
+
+    return is_bundle(path) or is_foreign(path)
+
+
+def _read_model(path: Path) -> Bundle:
+    from models.interchange.reading import is_foreign, read_foreign
+
+    return read_foreign(path) if is_foreign(path) else Bundle.read(path)
 
 
 def is_bundle(folder: Path) -> bool:

@@ -63,11 +63,12 @@ def choose_runtime(
 
 
 def _sample_size(network: nn.Module, window: tuple[int, int, int]) -> tuple[int, int, int]:
-    """About an eighth of the window, or all of it for a transformer, which is bound to one size.
+    """About an eighth of the window, or all of it for a network that is bound to one size.
 
     Networks halve their input up to five times, so parts are multiples of 32 voxels.
     """
-    if any("position_embedding" in name for name, _ in network.named_parameters()):
+    transformer = any("position_embedding" in name for name, _ in network.named_parameters())
+    if transformer or getattr(network, "fixed_window", False):
         return window
     depth, height, width = (n if n % 32 else max(32, round(n / 64) * 32) for n in window)
     return depth, height, width

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Create the virtual environment and install viscera into it: bootstrap.py [--dev] [--wheel]
+"""Create the virtual environment and install viscera into it: bootstrap.py [options]
 
 --dev    with the tools that `make test` needs
+--train  with what reads data sets, draws reports and exports models
 --wheel  as a user gets it, not in place
 
 Needs a bare Python 3.10 to 3.13 only: standard library, no pip, no ensurepip. Does nothing when the
@@ -31,6 +32,7 @@ PIP_WHEEL = os.path.join(ROOT, "scripts", "pip-26.3-py3-none-any.whl")
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dev", action="store_true", help="with the tools of `make test`")
+    parser.add_argument("--train", action="store_true", help="with what training needs")
     parser.add_argument("--wheel", action="store_true", help="as a user gets it, not in place")
     options = parser.parse_args()
     venv = os.path.abspath(os.environ.get("VENV") or os.path.join(ROOT, ".venv"))
@@ -43,7 +45,8 @@ def main():
         os.remove(stamp)
     say(f"installing viscera into {venv}: the first time, some minutes and about 2 GB")
     install_torch(python)
-    command = [ROOT] if options.wheel else ["-e", ROOT]
+    source = ROOT + "[train,export]" if options.train else ROOT
+    command = [source] if options.wheel else ["-e", source]
     if options.dev:
         command += ["--group", os.path.join(ROOT, "pyproject.toml") + ":dev"]
     # setuptools warns of every installation in place, at length
@@ -73,7 +76,7 @@ def wanted_stamp(options):
     with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
         digest = hashlib.sha256(file.read()).hexdigest()
     facts = [ROOT, digest, "wheel" if options.wheel else "in place"]
-    return [*facts, "dev"] if options.dev else facts
+    return [*facts, *(part for part in ("dev", "train") if getattr(options, part))]
 
 
 def is_current(venv, stamp, wanted):

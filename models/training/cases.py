@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,7 +136,14 @@ def as_labels(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:
     return labels
 
 
-def folds(cases: Sequence[Case], count: int) -> list[list[str]]:
+class OfPatient(Protocol):
+    """A case, or a record of one."""
+
+    @property
+    def patient(self) -> str: ...
+
+
+def folds(cases: Sequence[OfPatient], count: int) -> list[list[str]]:
     """Deal patients into `count` folds of near equal numbers of cases, always the same way.
 
     Returns

@@ -1,4 +1,4 @@
-"""Dice and cross-entropy for volumes that are labelled in part.
+"""Cross-entropy, soft Dice and focal loss for images that are labelled in part.
 
 Organs that a case does not label are merged with its background before the loss (marginal loss,
 Shi et al. 2021, doi 10.1016/j.media.2021.101979); unknown voxels take no part.
@@ -12,61 +12,104 @@ import torch
 from torch import Tensor
 
 from models.training.cases import UNKNOWN
+from models.training.plan import DICE_AND_CROSS_ENTROPY, LossWeights
 
 #: Added to both sides of a Dice quotient, in voxels: an absent organ costs nothing when not drawn.
 SMOOTH_VOXELS = 1.0
+#: Exponent of the focal loss (Lin et al. 2017, arXiv:1708.02002).
+FOCUS = 2.0
 
 
-def partial_loss(logits: Tensor, labels: Tensor, unlabelled: Sequence[frozenset[int]]) -> Tensor:
-    """Cross-entropy plus soft Dice loss over what each case labels.
+def partial_loss(
+    logits: Tensor,
+    labels: Tensor,
+    unlabelled: Sequence[frozenset[int]],
+    weights: LossWeights = DICE_AND_CROSS_ENTROPY,
+) -> Tensor:
+    """The mean over cases of `case_losses`: a scalar."""
+    return case_losses(logits, labels, unlabelled, weights).mean()
+
+
+def case_losses(
+    logits: Tensor,
+    labels: Tensor,
+    unlabelled: Sequence[frozenset[int]],
+    weights: LossWeights = DICE_AND_CROSS_ENTROPY,
+) -> Tensor:
+    """The weighted sum of losses over what each case labels.
+
+    Cross-entropy and focal loss are means over known voxels, soft Dice one over labelled organs
+    and, where that is wanted, background.
 
     Parameters
     ----------
     logits
-        `(N, C, D, H, W)`, class 0 is background.
+        `(N, C, D, H, W)` or `(N, C, H, W)`, class 0 is background.
     labels
-        `(N, D, H, W)` int64 with `UNKNOWN` where nobody knows.
+        `(N, D, H, W)` or `(N, H, W)` int64 with `UNKNOWN` where nobody knows.
     unlabelled
-        For each of the N cases the classes it does not label.
+        For each of the N cases the classes it does not label. A voxel that has one of them all
+        the same teaches it: it is the background that says nothing about them.
 
     Returns
     -------
-    A scalar: the mean over cases.
+    `(N,)` float32.
     """
-    losses = [
-        _case_loss(one.flatten(1), truth.flatten(), classes)
-        for one, truth, classes in zip(logits.float(), labels, unlabelled, strict=True)
-    ]
-    return torch.stack(losses).mean()
+    scores, truth = logits.float().flatten(2), labels.flatten(1)
+    if scores.device.type == "cpu" or len(set(unlabelled)) > 1:
+        # on a processor one case at a time stays in the cache
+        parts = zip(torch.split(scores, 1), torch.split(truth, 1), unlabelled, strict=True)
+        return torch.cat([_alike(one, labels, kind, weights) for one, labels, kind in parts])
+    return _alike(scores, truth, unlabelled[0], weights)
 
 
-def _case_loss(logits: Tensor, labels: Tensor, unlabelled: frozenset[int]) -> Tensor:
-    """The loss of one case; logits `(C, V)`, labels `(V,)` for V voxels.
+def _alike(
+    logits: Tensor, labels: Tensor, unlabelled: frozenset[int], weights: LossWeights
+) -> Tensor:
+    """Losses `(N,)` of cases that leave the same classes out: logits `(N, C, V)`, labels `(N, V)`.
 
     Sums over voxels go through `index_add` and one matrix product: a one-hot truth would be the
     largest tensor of the whole step.
     """
     known = (labels != UNKNOWN).to(logits.dtype)
     target = torch.where(labels != UNKNOWN, labels, 0)
-    merged = _merge(logits.softmax(dim=0), unlabelled)  # (C, V)
-    chosen = merged.gather(0, target[None])[0].clamp_min(1e-7) * known  # (V,)
-    cross_entropy = -((chosen + (1 - known)).log()).sum() / known.sum().clamp_min(1)
+    probability = logits.softmax(dim=1)
+    chosen = probability.gather(1, target[:, None])[:, 0]  # (N, V)
+    background = probability[:, 0]
+    if unlabelled:  # background may be any of these
+        merged = probability.new_zeros(1, 1, probability.shape[1])
+        merged[..., sorted(unlabelled)] = 1  # a product: taking classes out would copy them
+        rest = torch.bmm(merged.expand(len(probability), -1, -1), probability)[:, 0]
+        chosen = chosen + rest * (target == 0)
+        background = background + rest
+    chosen = chosen.clamp_min(1e-7) * known
+    losses = logits.new_zeros(len(logits))
+    if weights.cross_entropy or weights.focal:
+        surprise = -(chosen + (1 - known)).log()  # 0 where unknown
+        voxels = known.sum(dim=1).clamp_min(1)
+        if weights.cross_entropy:
+            losses = losses + weights.cross_entropy * surprise.sum(dim=1) / voxels
+        if weights.focal:
+            focused = (1 - chosen) ** FOCUS * surprise
+            losses = losses + weights.focal * focused.sum(dim=1) / voxels
+    first = 0 if weights.dice_of_background else 1
+    classes = [c for c in range(first, logits.shape[1]) if c not in unlabelled]
+    if weights.dice and classes:
+        dice = _dice(probability, background, chosen, target, known)[:, classes]
+        losses = losses + weights.dice * (1 - dice).mean(dim=1)
+    return losses
 
-    classes = len(logits)
-    shared = chosen.new_zeros(classes).index_add(0, target, chosen)
-    truth = chosen.new_zeros(classes).index_add(0, target, known)
-    total = merged @ known + truth
-    dice = (2 * shared + SMOOTH_VOXELS) / (total + SMOOTH_VOXELS)
-    organs = [c for c in range(1, classes) if c not in unlabelled]
-    return cross_entropy + (1 - dice[organs]).mean() if organs else cross_entropy
 
-
-def _merge(probability: Tensor, classes: frozenset[int]) -> Tensor:
-    """Add the probability `(C, V)` of `classes` to background's and take it from them."""
-    if not classes:
-        return probability
-    mixing = torch.eye(len(probability), device=probability.device)
-    for number in classes:
-        mixing[number, number] = 0
-        mixing[0, number] = 1
-    return mixing @ probability
+def _dice(
+    probability: Tensor, background: Tensor, chosen: Tensor, target: Tensor, known: Tensor
+) -> Tensor:
+    """Soft Dice `(N, C)` (Milletari et al. 2016, without their squares)."""
+    count, classes = probability.shape[:2]
+    bins = target + classes * torch.arange(count, device=target.device)[:, None]
+    empty = chosen.new_zeros(count * classes)
+    shared = empty.index_add(0, bins.flatten(), chosen.flatten()).view(count, classes)
+    truth = empty.index_add(0, bins.flatten(), known.flatten()).view(count, classes)
+    drawn = torch.bmm(probability, known[:, :, None])[:, :, 0]
+    drawn = torch.cat([(background * known).sum(dim=1, keepdim=True), drawn[:, 1:]], dim=1)
+    total = drawn + truth
+    return (2 * shared + SMOOTH_VOXELS) / (total + SMOOTH_VOXELS)

@@ -1,4 +1,4 @@
-"""Where training cases come from: the `sources` of a bundle's `configs/training.json`."""
+"""Where training cases come from: the `sources` of a bundle's `configs/train.json`."""
 
 from __future__ import annotations
 

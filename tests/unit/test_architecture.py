@@ -210,6 +210,7 @@ def expected_names() -> set[str]:
         *(ROOT / "models" / "bundles").rglob("*"),
         *(ROOT / "operators").glob("*.json"),
         *(ROOT / "app").glob("*.yaml"),
+        *(ROOT / "app").rglob("*.html"),
     )
     files = (*python_files(*PACKAGES), *(file for file in data if file.is_file()))
     return {name_of(file) for file in files}

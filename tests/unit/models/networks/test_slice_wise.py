@@ -62,7 +62,7 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, object]) -> No
         SliceWise(nn.Identity(), **settings)
 
 
-@pytest.mark.parametrize("shape", [(1, 3, 2, 4, 4), (1, 1, 4, 4)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 3, 2, 4, 4), (1, 4, 4)], ids=str)
 def test_what_is_no_grey_volume_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected a volume"):
         SliceWise(nn.Identity())(torch.zeros(shape))

@@ -210,3 +210,31 @@ def test_a_voxel_of_an_organ_that_is_not_labelled_elsewhere_teaches_it() -> None
     logits = logits_of((0.5, 0.3, 0.2), (0.1, 0.6, 0.3))
     found = partial_loss(logits, row(0, 2), [frozenset({2})], LossWeights(cross_entropy=1))
     assert float(found) == pytest.approx(-(math.log(0.7) + math.log(0.3)) / 2, rel=1e-5)
+
+
+def test_dice_alone_keeps_organs_out_of_the_background_where_that_counts_too() -> None:
+    """One of two organs is absent: a network that paints it everywhere must be worse off."""
+    labels = torch.zeros(1, 4, 4, 4, dtype=torch.int64)
+    labels[:, :2] = 1
+    right = torch.nn.functional.one_hot(labels, 3).movedim(-1, 1) * 20.0
+    painted = right.clone()
+    painted[:, 2][labels == 0] = 40.0
+    alone = LossWeights(dice=1.0)
+    both = LossWeights(dice=1.0, dice_of_background=True)
+    nothing = [frozenset[int]()]
+    assert float(partial_loss(right, labels, nothing, both)) == pytest.approx(0.0, abs=1e-3)
+    gained = partial_loss(painted, labels, nothing, both) - partial_loss(
+        right, labels, nothing, both
+    )
+    assert float(gained) > float(
+        partial_loss(painted, labels, nothing, alone) - partial_loss(right, labels, nothing, alone)
+    )
+
+
+def test_background_takes_the_probability_of_what_a_case_does_not_label() -> None:
+    labels = torch.zeros(1, 2, 2, 2, dtype=torch.int64)
+    logits = torch.tensor([0.0, -20.0, 3.0]).view(1, 3, 1, 1, 1).expand(1, 3, 2, 2, 2)
+    weights = LossWeights(dice=1.0, dice_of_background=True)
+    # class 2 is not labelled: background or it, which the network is sure of
+    assert float(partial_loss(logits, labels, [frozenset({2})], weights)) < 1e-3
+    assert float(partial_loss(logits, labels, [frozenset()], weights)) > 0.5

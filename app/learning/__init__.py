@@ -1,0 +1,1 @@
+"""Training, evaluation and what belongs to them, on the command line."""

@@ -1,0 +1,96 @@
+"""How the learning commands reach their data."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from models.bundle import Bundle, find_bundle
+from models.errors import TrainingError
+from models.geometry import Volume
+from models.segments import Segment
+from models.training.recipe import Recipe
+from models.training.recipe_data import DataAccess
+from operators.label_reading_folder import DicomFolderReader
+from operators.label_reading_names import LabelNumbers
+from operators.loading import scan
+from operators.rules import default_rules
+from operators.selection import select_series
+from operators.volumes import build_volume
+
+
+def read_recipe(parsed: argparse.Namespace, bundle: Bundle | None = None) -> Recipe:
+    """The recipe of `--model`, with `--config`, `--set` and a length applied."""
+    bundle = bundle or find_bundle(parsed.model, parsed.models)
+    recipe = Recipe.read(bundle, parsed.config, [change_of(text) for text in parsed.set])
+    for name in ("epochs", "steps", "minutes"):
+        value = getattr(parsed, name, None)
+        if value is not None:
+            recipe = recipe.lasting(name, value)
+    return recipe
+
+
+def change_of(text: str) -> Mapping[str, Any]:
+    """Read `optimiser.learning_rate=0.001` as `{"optimiser": {"learning_rate": 0.001}}`.
+
+    What is not JSON is text.
+    """
+    path, equals, value = text.partition("=")
+    if not equals or not all(path.split(".")):
+        raise TrainingError(f"expected --set KEY=VALUE or KEY.KEY=VALUE, found {text!r}")
+    try:
+        change: Any = json.loads(value)
+    except ValueError:
+        change = value
+    for key in reversed(path.split(".")):
+        change = {key: change}
+    found: Mapping[str, Any] = change
+    return found
+
+
+def data_access(recipe: Recipe, parsed: argparse.Namespace, cache: Path) -> DataAccess:
+    """The data of `--data`; organs of DICOM labels are found by their names and codes."""
+    return DataAccess(
+        root=parsed.data,
+        cache=cache,
+        layout=parsed.layout,
+        exclude=parsed.exclude,
+        only=getattr(parsed, "only", ()),
+        dicom=DicomFolderReader(_numbers(recipe)),
+        read_folder=read_dicom_folder,
+    )
+
+
+def _numbers(recipe: Recipe) -> LabelNumbers | None:
+    """The label value that each organ of a SEG or RTSTRUCT gets: the recipe's own.
+
+    Organs are known by the bundle's labels, names and codes, and by the texts that
+    `data.dicom_names` gives (`{"Leber": "liver"}`).
+    """
+    data, segments = recipe.part("data"), recipe.bundle.segments
+    labels = data.get("labels", {})
+    if not labels:
+        return None
+    of_organ = {organ: v if isinstance(v, int) else v[0] for organ, v in labels.items()}
+    values = {
+        key: of_organ[segment.name]
+        for segment in segments
+        if segment.name in of_organ
+        for key in (segment.label, segment.name, _coded(segment))
+    }
+    given = data.get("dicom_names", {})
+    return LabelNumbers({**values, **{text: of_organ[organ] for text, organ in given.items()}})
+
+
+def _coded(segment: Segment) -> str:
+    codes = [segment.type, *([segment.modifier] if segment.modifier else [])]
+    return "+".join(f"{code.scheme}:{code.value}" for code in codes)
+
+
+def read_dicom_folder(folder: Path) -> Volume:
+    """The volume that the default rules choose in a folder."""
+    (chosen, *_) = select_series(scan(folder).studies, default_rules()).chosen
+    return build_volume(chosen.candidate).volume

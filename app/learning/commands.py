@@ -1,0 +1,126 @@
+"""The parsers of `viscera models|train|evaluate|export|data`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the commands; what they need is imported when one of them runs."""
+    _add_models(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_data(commands)
+    from app.export import add_command
+
+    add_command(commands)
+
+
+def _add_models(commands: Commands) -> None:
+    models = commands.add_parser("models", help="list the models and their organs")
+    models.add_argument("-m", "--models", type=Path, help="folder of bundles, or one bundle")
+    models.add_argument("--json", action="store_true", help="print JSON instead of text")
+    models.add_argument("-v", "--verbose", action="store_true", help=argparse.SUPPRESS)
+    models.set_defaults(command=_models)
+
+
+def _add_train(commands: Commands) -> None:
+    train = commands.add_parser("train", help="train a model by its recipe")
+    _common(train)
+    train.add_argument("--run", type=Path, required=True, help="folder of checkpoints and result")
+    train.add_argument(
+        "--variant", action="append", default=[], metavar="NAME", help="another form of the model"
+    )
+    _length(train)
+    train.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    train.set_defaults(command=_train)
+
+
+def _add_evaluate(commands: Commands) -> None:
+    evaluate = commands.add_parser("evaluate", help="measure a model on labelled cases")
+    _common(evaluate)
+    evaluate.add_argument("-o", "--output", type=Path, help="folder of the report (default: none)")
+    evaluate.add_argument(
+        "--part",
+        choices=("auto", "training", "validation", "all"),
+        default="auto",
+        help="which cases (default: those that training leaves out, where there are any)",
+    )
+    evaluate.add_argument("--only", action="append", default=[], metavar="CASE|PATIENT")
+    evaluate.add_argument(
+        "--nsd-tolerance-mm", type=float, default=2.0, metavar="MM", help="default 2"
+    )
+    evaluate.add_argument(
+        "--scenes", type=int, default=2, metavar="N", help="worst cases rendered in 3D (default 2)"
+    )
+    evaluate.add_argument("--folds", type=int, help="train and test leaving patients out")
+    evaluate.add_argument("--run", type=Path, help="folder of the folds' checkpoints")
+    _length(evaluate)
+    evaluate.set_defaults(command=_evaluate)
+
+
+def _add_data(commands: Commands) -> None:
+    data = commands.add_parser("data", help="look at a labelled data set")
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+    check = actions.add_parser("check", help="summary, problems and pictures of a data set")
+    check.add_argument("folder", type=Path, metavar="FOLDER")
+    check.add_argument("--layout", help="in place of what the folder looks like")
+    check.add_argument("--patient-pattern", metavar="REGEX", help="patient in a case's name")
+    check.add_argument("-o", "--output", type=Path, metavar="OUT", help="folder of the pictures")
+    check.add_argument("-v", "--verbose", action="store_true", help="print what is being done")
+    check.set_defaults(command=_data_check)
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help="name of the bundle")
+    parser.add_argument("-m", "--models", type=Path, help="folder of bundles, or one bundle")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--layout", help="of the data set, in place of the recipe's")
+    parser.add_argument("--config", type=Path, help="instead of the bundle's train.json")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change the recipe, such as optimiser.learning_rate=0.001",
+    )
+    parser.add_argument("--exclude", action="append", default=[], metavar="CASE|PATIENT")
+    parser.add_argument("--cache", type=Path, help="folder of prepared cases (default: the run's)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:N")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print what is being done")
+
+
+def _length(parser: argparse.ArgumentParser) -> None:
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=int, help="length of each stage (default: the recipe's)")
+    length.add_argument("--steps", type=int, help="length in steps of the optimiser")
+    length.add_argument("--minutes", type=float, help="length in minutes of training")
+
+
+def _models(parsed: argparse.Namespace) -> int:
+    from app.learning.models_table import run_models
+
+    return run_models(parsed.models, as_json=parsed.json)
+
+
+def _train(parsed: argparse.Namespace) -> int:
+    from app.learning.training import run_training
+
+    return run_training(parsed)
+
+
+def _evaluate(parsed: argparse.Namespace) -> int:
+    from app.learning.evaluation import run_evaluation
+
+    return run_evaluation(parsed)
+
+
+def _data_check(parsed: argparse.Namespace) -> int:
+    from app.data_check import run_data_check
+
+    return run_data_check(parsed)

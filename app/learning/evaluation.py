@@ -1,0 +1,115 @@
+"""`viscera evaluate`: figures of a model on labelled cases, and a report for people."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from app.learning.access import data_access, read_recipe
+from app.learning.report_writer import ReportWriter
+from models.bundle import Bundle
+from models.errors import TrainingError
+from models.evaluation.evaluator import Evaluator
+from models.evaluation.measures import Evaluation
+from models.evaluation.tables import markdown_table
+from models.precision import choose_device
+from models.segmenter import Segmenter
+from models.training.cases import Case, folds
+from models.training.recipe import Recipe
+from models.training.recipe_data import DataAccess, RecipeData, people_of, read_data
+from models.training.recipe_run import run_recipe
+
+log = logging.getLogger(__name__)
+
+
+def run_evaluation(parsed: argparse.Namespace) -> int:
+    """Measure a model or, with `--folds`, train and measure leaving patients out."""
+    recipe = read_recipe(parsed)
+    with TemporaryDirectory(prefix="viscera-") as scratch:
+        access = data_access(recipe, parsed, parsed.cache or Path(scratch))
+        writer = ReportWriter(recipe.bundle, parsed.output, parsed.scenes)
+        if parsed.folds:
+            evaluation = _leave_patients_out(recipe, access, parsed, writer)
+        else:
+            evaluation = _measure(recipe, access, parsed, writer)
+    print(markdown_table(evaluation))
+    if parsed.output is not None:
+        page = writer.finish(evaluation, curves=recipe.bundle.folder.parent / "curves.csv")
+        print(f"\nreport: {page}")
+    return 0
+
+
+def _measure(
+    recipe: Recipe, access: DataAccess, parsed: argparse.Namespace, writer: ReportWriter
+) -> Evaluation:
+    data = read_data(recipe, access, on_own_grid=True)
+    cases = cases_of(data, parsed.part)
+    segmenter = Segmenter(recipe.bundle, parsed.device)
+    evaluator = Evaluator(recipe.bundle, parsed.nsd_tolerance_mm)
+    _warn_of_known(recipe.bundle, _evaluate(evaluator, segmenter, cases, writer))
+    return evaluator.evaluation()
+
+
+def cases_of(data: RecipeData, part: str) -> Iterable[Case]:
+    """The cases of `--part`: by default those that were kept from training, where there are any.
+
+    Raises
+    ------
+    TrainingError
+        If there are none.
+    """
+    parts: dict[str, Sequence[Sequence[Case]]] = {
+        "training": [data.training],
+        "validation": [data.validation],
+        "all": [data.training, data.validation],
+        "auto": [data.validation if len(data.validation) else data.training],
+    }
+    if not any(len(cases) for cases in parts[part]):
+        raise TrainingError("expected at least one case to evaluate, found none")
+    return itertools.chain.from_iterable(map(_each, parts[part]))
+
+
+def _each(cases: Sequence[Case]) -> Iterator[Case]:
+    """One after the other, so that only one is in memory."""
+    for index in range(len(cases)):
+        yield cases[index]
+
+
+def _evaluate(
+    evaluator: Evaluator, segmenter: Segmenter, cases: Iterable[Case], writer: ReportWriter
+) -> list[str]:
+    """Measure cases and show them to the report; returns their names."""
+    names = []
+    for case in cases:
+        labels, measures = evaluator.segment(segmenter, case)
+        writer.add(case, labels, measures)
+        names.append(case.name)
+    return names
+
+
+def _warn_of_known(bundle: Bundle, names: Sequence[str]) -> None:
+    seen = sorted(set(names) & set(bundle.metadata.get("trained_on", {}).get("cases", ())))
+    if seen:
+        print(f"Learnt from {len(seen)} of these cases: figures of them tell nothing of others.\n")
+
+
+def _leave_patients_out(
+    recipe: Recipe, access: DataAccess, parsed: argparse.Namespace, writer: ReportWriter
+) -> Evaluation:
+    """Train once per fold without its patients and measure on them alone."""
+    if parsed.run is None:
+        raise TrainingError("--folds needs --run FOLDER for the folds' checkpoints")
+    evaluator = Evaluator(recipe.bundle, parsed.nsd_tolerance_mm)
+    for number, patients in enumerate(folds(people_of(recipe, access), parsed.folds)):
+        log.info("fold %d holds out %s", number, ", ".join(patients))
+        without = replace(access, exclude=[*access.exclude, *patients], only=())
+        device = choose_device(parsed.device)
+        trained = run_recipe(recipe, without, parsed.run / f"fold{number}", device=device)
+        held_out = read_data(recipe, replace(access, only=patients), on_own_grid=True)
+        _evaluate(evaluator, Segmenter(trained, parsed.device), cases_of(held_out, "all"), writer)
+    return evaluator.evaluation()

@@ -1,0 +1,119 @@
+"""Collects what an evaluation shows: figures, pictures, and the organs of the worst cases."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.evaluation.pictures import CasePicture, case_picture
+from app.evaluation.report import write_report
+from app.evaluation.scenes import CaseScene, write_scene
+from app.evaluation.tables import mean_dice
+from models.bundle import Bundle
+from models.evaluation.measures import CaseMeasures, Evaluation, write_json
+from models.evaluation.summary import summarise
+from models.evaluation.tables import write_csv, write_summary_csv
+from models.geometry import LabelMap
+from models.training.cases import Case
+from operators.errors import OutputError
+
+#: Cases whose pictures are on the page: the worst ones.
+MOST_PICTURES = 24
+
+
+@dataclass(kw_only=True)
+class _Shown:
+    """A case as it may come into the report."""
+
+    score: float
+    picture: CasePicture
+    label_map: LabelMap | None
+
+
+class ReportWriter:
+    """Sees each case once, and keeps what the worst ones need.
+
+    Parameters
+    ----------
+    bundle
+        Whose organs are shown.
+    folder
+        Of the report; None for none.
+    scenes
+        Cases that are rendered in three dimensions, the worst first.
+    """
+
+    def __init__(self, bundle: Bundle, folder: Path | None, scenes: int) -> None:
+        self._bundle = bundle
+        self._folder = folder
+        self._scenes = scenes
+        self._shown: list[_Shown] = []
+
+    def add(self, case: Case, labels: NDArray[np.uint8], measures: CaseMeasures) -> None:
+        """Take a case in; `labels` are segment numbers `(D, H, W)` in the case's order."""
+        if self._folder is None:
+            return
+        score = mean_dice(measures)
+        picture = case_picture(case, labels, self._bundle.segments, self._bundle.class_of)
+        # one slice has no surface worth a rendering
+        rendered = labels.shape[0] > 1 and bool(labels.any())
+        grid = case.volume.geometry
+        self._shown.append(
+            _Shown(
+                score=1.0 if score is None else score,
+                picture=picture,
+                label_map=LabelMap(labels=labels.copy(), geometry=grid) if rendered else None,
+            )
+        )
+        self._shown.sort(key=lambda shown: shown.score)
+        del self._shown[max(MOST_PICTURES, self._scenes) :]
+        for shown in self._shown[self._scenes :]:
+            shown.label_map = None  # the volumes of a few cases alone are kept
+
+    def finish(self, evaluation: Evaluation, *, curves: Path) -> Path:
+        """Write `evaluation.json`, `cases.csv`, `summary.csv`, the renderings and `report.html`.
+
+        Returns
+        -------
+        The page.
+
+        Raises
+        ------
+        OutputError
+            If a file cannot be written.
+        """
+        assert self._folder is not None
+        self._folder.mkdir(parents=True, exist_ok=True)
+        summary = summarise(evaluation)
+        write_json(evaluation, self._folder / "evaluation.json")
+        write_csv(evaluation, self._folder / "cases.csv")
+        write_summary_csv(summary, self._folder / "summary.csv")
+        return write_report(
+            evaluation,
+            self._folder,
+            summary=summary,
+            curves=curves if curves.is_file() else None,
+            pictures=[shown.picture for shown in self._shown[:MOST_PICTURES]],
+            scenes=self._render(),
+        )
+
+    def _render(self) -> list[CaseScene]:
+        """The worst cases in three dimensions; a machine that cannot draw says so."""
+        assert self._folder is not None
+        scenes = []
+        for shown in self._shown[: self._scenes]:
+            if shown.label_map is None:
+                continue
+            try:
+                scenes.append(
+                    write_scene(
+                        shown.picture.case, shown.label_map, self._bundle.segments, self._folder
+                    )
+                )
+            except OutputError as exc:
+                print(f"viscera: no rendering of {shown.picture.case}: {exc}", file=sys.stderr)
+        return scenes

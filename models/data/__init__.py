@@ -1,0 +1,1 @@
+"""Data sets as users have them: found, checked, read, split and cached."""

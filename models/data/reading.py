@@ -1,0 +1,157 @@
+"""From a record to a case: canonical order, HU, and the network's classes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from models.data.layouts_dicom import DicomReader
+from models.data.loading import load
+from models.data.png import Shade
+from models.data.records import Record
+from models.errors import TrainingError
+from models.training.cases import Case
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusRule:
+    """When a record's status file says that an organ is not labelled.
+
+    Parameters
+    ----------
+    key
+        The organ's key in the file.
+    unlabelled_when
+        Values of it that mean: may be there without a label.
+    """
+
+    key: str
+    unlabelled_when: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How the files of a data set become cases.
+
+    Parameters
+    ----------
+    classes
+        Network class of each label value.
+    unlabelled
+        Network classes that may be there but are not labelled in this data set.
+    known
+        Label values that may occur besides those of `classes`, 0 and 255: they become background.
+        Any other value is an error.
+    window_hu
+        HU of black and white in PNG slices; None where there are none.
+    shades
+        Label value of each grey or colour of PNG masks; None where greys are the values.
+    status
+        By network class.
+    dicom
+        Reads DICOM; None where there is none.
+    """
+
+    classes: Mapping[int, int]
+    unlabelled: frozenset[int] = frozenset()
+    known: frozenset[int] = frozenset()
+    window_hu: tuple[float, float] | None = None
+    shades: Mapping[Shade, int] | None = None
+    status: Mapping[int, StatusRule] = field(default_factory=lambda: MappingProxyType({}))
+    dicom: DicomReader | None = None
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """All that decides what comes out, in types that JSON has."""
+        return {
+            "classes": sorted(self.classes.items()),
+            "unlabelled": sorted(self.unlabelled),
+            "known": sorted(self.known),
+            "window_hu": self.window_hu,
+            "shades": None if self.shades is None else sorted(map(repr, self.shades.items())),
+            "status": sorted(
+                (number, rule.key, rule.unlabelled_when) for number, rule in self.status.items()
+            ),
+            "dicom": None if self.dicom is None else self.dicom.settings,
+        }
+
+
+def read_case(record: Record, reading: Reading) -> Case:
+    """Read a labelled record.
+
+    Organs that a DICOM object does not speak of, and those whose status says so, are unlabelled
+    in the case.
+
+    Raises
+    ------
+    TrainingError
+        If there are no labels, a file cannot be used, or image and labels do not fit; the text
+        names every fault.
+    """
+    if record.label is None:
+        raise TrainingError(f"{record.image}: expected a label of this image, found none")
+    if record.kind == "png" and reading.window_hu is None:
+        raise TrainingError(f"{record.image}: expected the HU of black and white, found none")
+    loaded = load(
+        record,
+        known={*reading.classes, *reading.known},
+        window_hu=reading.window_hu or (0.0, 1.0),
+        shades=reading.shades,
+        dicom=reading.dicom,
+    )
+    errors = [str(problem) for problem in loaded.problems if problem.severity == "error"]
+    if errors or loaded.volume is None or loaded.label_map is None:
+        raise TrainingError("; ".join(errors))
+    missing = reading.unlabelled | _poor(record, reading)
+    if loaded.spoken_of is not None:
+        spoken = {reading.classes[value] for value in loaded.spoken_of & set(reading.classes)}
+        missing |= set(reading.classes.values()) - spoken - {0}
+    return Case.from_volume(
+        loaded.volume,
+        loaded.label_map,
+        name=record.name,
+        patient=record.patient,
+        classes={v: number for v, number in reading.classes.items() if number not in missing},
+        unlabelled=sorted(missing),
+    )
+
+
+def _poor(record: Record, reading: Reading) -> frozenset[int]:
+    """Classes that the record's status file gives up."""
+    if record.status is None or not reading.status:
+        return frozenset()
+    try:
+        status = json.loads(record.status.read_text(encoding="utf-8"))
+        found = {number: status.get(rule.key) for number, rule in reading.status.items()}
+    except (OSError, ValueError, AttributeError) as exc:
+        raise TrainingError(f"{record.status}: expected a JSON object, found {exc}") from exc
+    return _given_up(found, reading.status)
+
+
+def _given_up(found: Mapping[int, object], rules: Mapping[int, StatusRule]) -> frozenset[int]:
+    return frozenset(n for n, value in found.items() if value in rules[n].unlabelled_when)
+
+
+def label_mapping(
+    label_values: Mapping[str, int],
+    classes: Mapping[str, int],
+    wanted: Collection[str] | None = None,
+) -> dict[int, int]:
+    """Network class of each label value, by the names of organs that both know.
+
+    Parameters
+    ----------
+    label_values
+        Value of each organ in the files.
+    classes
+        Network class of each organ.
+    wanted
+        Organs to keep; None keeps all.
+    """
+    return {
+        value: classes[organ]
+        for organ, value in label_values.items()
+        if organ in classes and (wanted is None or organ in wanted)
+    }

@@ -1,0 +1,221 @@
+"""The cases that a recipe trains on and those that it is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, overload
+
+from models.bundle import Bundle
+from models.data.cache import GridCache
+from models.data.layouts import DataSet, open_data_set
+from models.data.layouts_dicom import DicomReader
+from models.data.png import read_shades
+from models.data.reading import Reading, read_case
+from models.data.records import Record
+from models.data.split import split_patients
+from models.errors import TrainingError
+from models.phantom import phantom_case
+from models.training.cases import Case
+from models.training.recipe import Recipe, configuration_errors
+from models.training.sources import FolderReader, check_sources, read_sources
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataAccess:
+    """Where the data are and how they are read.
+
+    Parameters
+    ----------
+    root
+        Folder of the data set, or the one that `sources` start from.
+    cache
+        Folder for cases on the network's grid.
+    layout
+        In place of the recipe's.
+    exclude
+        Names and patients that take no part.
+    only
+        Names and patients that alone take part; empty for all.
+    dicom, read_folder
+        Read labelled DICOM, and a folder of slices; None where only arrays are known.
+    """
+
+    root: Path
+    cache: Path
+    layout: str | None = None
+    exclude: Collection[str] = ()
+    only: Collection[str] = ()
+    dicom: DicomReader | None = None
+    read_folder: FolderReader | None = None
+
+    def admits(self, one: Named) -> bool:
+        """Whether a case or record takes part."""
+        names = {one.name, one.patient}
+        return not names & set(self.exclude) and (not self.only or bool(names & set(self.only)))
+
+
+class Named(Protocol):
+    """A case or a record."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def patient(self) -> str: ...
+
+
+class CasesOnTheirGrids(Sequence[Case]):
+    """Cases as they are in their files, each read whenever it is asked for."""
+
+    def __init__(self, records: Sequence[Record], reading: Reading) -> None:
+        self._records = records
+        self._reading = reading
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @overload
+    def __getitem__(self, index: int) -> Case: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> CasesOnTheirGrids: ...
+
+    def __getitem__(self, index: int | slice) -> Case | CasesOnTheirGrids:
+        if isinstance(index, slice):
+            return CasesOnTheirGrids(self._records[index], self._reading)
+        return read_case(self._records[index], self._reading)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeData:
+    """Cases by what they are for; lazy ones are read when they are asked for."""
+
+    training: Sequence[Case]
+    validation: Sequence[Case] = ()
+    synthetic: Sequence[Case] = ()
+
+
+def read_data(recipe: Recipe, access: DataAccess, *, on_own_grid: bool = False) -> RecipeData:
+    """Read or find the cases of a recipe.
+
+    Parameters
+    ----------
+    on_own_grid
+        Leave the cases on their own grids, as a measurement needs them, rather than the network's.
+
+    Raises
+    ------
+    TrainingError
+        If the recipe or the data cannot be used.
+    """
+    if "sources" in recipe.content:
+        return _from_sources(recipe, access)
+    if "data" not in recipe.content:
+        raise TrainingError("expected data or sources in the training configuration, found none")
+    return _from_data_set(recipe, access, on_own_grid)
+
+
+def reading_of(recipe: Recipe, dicom: DicomReader | None = None) -> Reading:
+    """How the recipe's data set becomes cases of its bundle."""
+    data, bundle = recipe.part("data"), recipe.bundle
+    with configuration_errors():
+        strangers = sorted(set(data["labels"]) - set(bundle.class_of))
+        if strangers:
+            raise TrainingError(f"expected organs of the network, found {', '.join(strangers)}")
+        window = bundle.preprocessing.window
+        shades = data.get("shades")
+        return Reading(
+            classes=_classes(data["labels"], bundle),
+            unlabelled=frozenset(
+                number for organ, number in bundle.class_of.items() if organ not in data["labels"]
+            ),
+            known=frozenset(int(value) for value in data.get("other_labels", ())),
+            window_hu=(window.low_hu, window.high_hu),
+            shades=None if shades is None else read_shades(shades),
+            dicom=dicom,
+        )
+
+
+def _classes(labels: Mapping[str, int | Sequence[int]], bundle: Bundle) -> dict[int, int]:
+    """Network class of each label value; an organ may have several."""
+    classes: dict[int, int] = {}
+    for organ, values in labels.items():
+        for value in [values] if isinstance(values, int) else values:
+            if classes.setdefault(int(value), bundle.class_of[organ]) != bundle.class_of[organ]:
+                raise TrainingError(f"expected one organ for label {value}, found two")
+    return classes
+
+
+def _from_data_set(recipe: Recipe, access: DataAccess, on_own_grid: bool) -> RecipeData:
+    data, found = recipe.part("data"), _open(recipe, access)
+    with configuration_errors():
+        share = float(data.get("validation_share", 0.0))
+    # split before anything is left out: who validates does not depend on who takes part
+    split = split_patients(found.records, share, recipe.seed)
+    training = [record for record in split.training if access.admits(record)]
+    validation = [record for record in split.validation if access.admits(record)]
+    reading = reading_of(recipe, access.dicom)
+    if on_own_grid:
+        return RecipeData(
+            training=CasesOnTheirGrids(training, reading),
+            validation=CasesOnTheirGrids(validation, reading),
+        )
+    cache = GridCache(access.cache, recipe.bundle.preprocessing.grid, reading)
+    return RecipeData(training=cache.cases(training), validation=cache.cases(validation))
+
+
+def people_of(recipe: Recipe, access: DataAccess) -> list[Named]:
+    """Name and patient of everything labelled, whatever it is for."""
+    if "sources" in recipe.content:
+        return list(_from_sources(recipe, access).training)
+    records = _open(recipe, access).records
+    return [r for r in records if r.label is not None and r.wants_label and access.admits(r)]
+
+
+def _open(recipe: Recipe, access: DataAccess) -> DataSet:
+    data = recipe.part("data")
+    return open_data_set(
+        access.root,
+        access.layout or data.get("layout"),
+        patient_pattern=data.get("patient_pattern"),
+        dicom=access.dicom,
+    )
+
+
+def _from_sources(recipe: Recipe, access: DataAccess) -> RecipeData:
+    if access.read_folder is None:
+        raise TrainingError("expected a way to read folders of DICOM, found none; use `viscera`")
+    with configuration_errors():
+        sources: Sequence[Mapping[str, Any]] = recipe.content["sources"]
+        check_sources(sources)
+    cases = read_sources(sources, access.root, recipe.bundle.class_of, access.read_folder)
+    kept = [case for case in cases if access.admits(case)]
+    return RecipeData(training=kept, synthetic=make_phantoms(recipe))
+
+
+def make_phantoms(recipe: Recipe) -> list[Case]:
+    """Generate the synthetic cases of a recipe, each a person of its own."""
+    wanted, bundle = recipe.part("phantoms"), recipe.bundle
+    if not wanted:
+        return []
+    with configuration_errors():
+        labels = {organ: int(value) for organ, value in wanted["labels"].items()}
+        seeds = range(wanted["first_seed"], wanted["first_seed"] + wanted["count"])
+    unlabelled = [n for organ, n in bundle.class_of.items() if organ not in labels]
+    classes = {v: bundle.class_of[organ] for organ, v in labels.items() if organ in bundle.class_of}
+    cases = []
+    for seed in seeds:
+        phantom = phantom_case(seed)
+        cases.append(
+            Case.from_volume(
+                phantom.volume,
+                phantom.label_map,
+                name=f"phantom-{seed}",
+                patient=f"phantom-{seed}",
+                classes=classes,
+                unlabelled=unlabelled,
+            )
+        )
+    return cases

@@ -1,0 +1,76 @@
+"""The trainer: from a network, a feed and a plan to the best weights.
+
+It is deterministic: samples depend on epoch and index, and what is random in the network on the
+step, so a run that was interrupted and goes on from its checkpoint ends with the very weights of
+one in one go (on a GPU as far as its kernels add in the same order). Only a stage whose length is
+given in minutes follows the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from models.errors import TrainingError
+from models.training.feed import Feed
+from models.training.pace import Progress
+from models.training.parallel import joined
+from models.training.plan import TrainingPlan
+from models.training.run_folder import RunFolder
+from models.training.session import Session, TrainingResult, Validate
+from models.training.stop_request import StopRequest
+
+
+def train(
+    network: nn.Module,
+    feed: Feed,
+    plan: TrainingPlan,
+    run: RunFolder,
+    *,
+    validate: Validate | None = None,
+    device: torch.device | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> TrainingResult:
+    """Train a network by a plan, going on from the run's checkpoint where there is one.
+
+    The best weights are those of the epoch with the best validation. Without a validation they
+    are those with the lowest training loss, or, where weights are averaged, the last average (an
+    average has no training loss). A later stage goes on from the best weights of the one before.
+
+    Started by `torchrun`, every process calls this alike. Their number is no part of the plan:
+    the samples of a step are dealt to them. The first one validates, writes the files and tells
+    the progress; all return the same weights.
+
+    Raises
+    ------
+    TrainingError
+        If the feed is empty, the checkpoint is of another run, the loss or its gradient is no
+        longer finite, or there are more processes than samples in a step.
+    OutOfMemoryError
+        If the device cannot hold a batch.
+    KeyboardInterrupt
+        After SIGINT or SIGTERM: once the step under way is over and a checkpoint is written.
+    """
+    if not len(feed):
+        raise TrainingError("expected at least one sample to train on, found none")
+    with joined(device or torch.device("cpu")) as processes, StopRequest() as stop:
+        for stage in plan.stages:
+            if stage.group < processes.count:
+                raise TrainingError(
+                    f"stage {stage.name}: {stage.group} samples a step (batch x accumulate) are "
+                    f"too few for {processes.count} processes"
+                )
+        network.to(processes.device).train()
+        session = Session(
+            network=network,
+            feed=feed,
+            plan=plan,
+            run=run,
+            processes=processes,
+            stop=stop,
+            validate=validate,
+            on_progress=on_progress if processes.first else None,
+        )
+        return session.train()

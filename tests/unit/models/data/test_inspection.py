@@ -1,0 +1,118 @@
+"""All problems of a data set are collected."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from models.data.inspection import Look, check_records, inspect_records
+from models.data.label_values import BTCV
+from models.data.records import Record
+from tests.datasets.tiny import AFFINE_RAS, SHAPE, body, organs, write, write_case, write_png
+
+
+def record(folder: Path, name: str, **changes: object) -> Record:
+    image, label = folder / f"{name}.nii.gz", folder / f"{name}_label.nii.gz"
+    write_case(image, label, seed=len(name))
+    made = Record(name=name, patient=name, kind="nifti", image=image, label=label)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def kinds(*records: Record) -> list[tuple[str, str, str]]:
+    return [(p.record, p.kind, p.severity) for p in check_records(records, BTCV)]
+
+
+def test_a_clean_data_set_has_no_problems_and_its_measures(tmp_path: Path) -> None:
+    looks: list[Look] = []
+    records = [record(tmp_path, "a"), record(tmp_path, "bb", label=None, purpose="test")]
+    found = inspect_records(records, BTCV, on_look=looks.append)
+    assert found.problems == []
+    first, second = found.measured
+    assert first.shape == SHAPE
+    assert first.spacing_mm == pytest.approx((4.0, 2.0, 2.5))
+    assert dict(first.voxels) == {1: 12, 6: 36}
+    assert first.volume_ml[6] == pytest.approx(36 * 0.02)
+    assert dict(second.voxels) == {}
+    assert found.hu_percentiles()[50.0] == -90
+    assert found.hu_percentiles()[0.5] == -1000
+    # the slice that shows all of both organs, and the middle one where nothing is labelled
+    assert [look.record.name for look in looks] == ["a", "bb"]
+    np.testing.assert_array_equal(looks[0].labels, organs()[2])
+    assert looks[0].spacing_mm == pytest.approx((2.0, 2.5))
+
+
+def test_every_problem_of_every_record_is_told(tmp_path: Path) -> None:
+    no_label = record(tmp_path, "a", label=None)
+    bad_value = record(tmp_path, "b")
+    write(tmp_path / "b_label.nii.gz", (organs() * 3).astype(np.uint8))
+    write(tmp_path / "b.nii.gz", (body() + 1024).astype(np.int16))
+    absent = record(tmp_path, "c", image=tmp_path / "absent.nii.gz")
+    no_pair = record(tmp_path, "d", label=tmp_path / "absent_label.nii.gz")
+    assert kinds(no_label, bad_value, absent, no_pair) == [
+        ("a", "missing label", "error"),
+        ("b", "no Hounsfield units", "error"),
+        ("b", "unknown label value", "error"),
+        ("c", "missing image", "error"),
+        ("d", "missing label", "error"),
+    ]
+
+
+def test_labels_that_look_mirrored_are_told(tmp_path: Path) -> None:
+    mirrored = record(tmp_path, "a")
+    write(tmp_path / "a_label.nii.gz", organs()[:, :, ::-1])
+    assert kinds(mirrored) == [("a", "mirrored", "error")]
+    (problem,) = check_records([mirrored], BTCV)
+    assert str(problem).startswith(
+        f"{tmp_path / 'a_label.nii.gz'}: expected liver to the patient's"
+    )
+    # whatever way the file itself runs
+    turned = AFFINE_RAS @ np.array(
+        [[-1, 0, 0, SHAPE[2] - 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    )
+    write(tmp_path / "a.nii.gz", body()[:, :, ::-1], turned)
+    write(tmp_path / "a_label.nii.gz", organs()[:, :, ::-1], turned)
+    assert kinds(mirrored) == []
+
+
+def test_headers_that_contradict_themselves_are_warned_of(tmp_path: Path) -> None:
+    two, none = record(tmp_path, "a"), record(tmp_path, "b")
+    for each, codes in ((two, (1, 1)), (none, (0, 0))):
+        for path, array in ((each.image, body()), (each.label, organs())):
+            image = nibabel.Nifti1Image(array.transpose(2, 1, 0), AFFINE_RAS)
+            moved = AFFINE_RAS.copy()
+            moved[2, 3] += 5
+            image.set_sform(AFFINE_RAS, codes[0])
+            image.set_qform(moved, codes[1])
+            image.to_filename(path)
+    problems = check_records([two, none], BTCV)
+    assert {(p.record, p.kind, p.severity) for p in problems} == {
+        ("a", "two orientations", "warning"),
+        ("b", "no orientation", "warning"),
+    }
+    assert "corners 5.00 mm apart" in problems[0].found
+
+
+def test_patients_on_both_sides_and_names_that_occur_twice_are_told(tmp_path: Path) -> None:
+    first = record(tmp_path, "a", patient="p", purpose="training")
+    second = record(tmp_path, "b", patient="p", purpose="validation")
+    again = record(tmp_path, "a", patient="q", purpose="training")
+    assert kinds(first, second, again) == [
+        ("a", "name twice", "error"),
+        ("b", "patient on both sides", "error"),
+    ]
+
+
+def test_a_slice_may_be_empty_but_not_all_of_them(tmp_path: Path) -> None:
+    records = []
+    for n, value in enumerate((0, 3)):
+        write_png(tmp_path / f"{n}.png", np.array([[0, 200]], np.uint8))
+        write_png(tmp_path / f"{n}_mask.png", np.array([[0, value]], np.uint8))
+        image, label = tmp_path / f"{n}.png", tmp_path / f"{n}_mask.png"
+        records.append(Record(name=str(n), patient="p", kind="png", image=image, label=label))
+    assert check_records(records, {}) == []
+    (problem,) = check_records(records[:1], {})
+    assert problem.kind == "empty label"
