@@ -1,4 +1,4 @@
-"""`viscera train` and `viscera evaluate` on pairs of NIfTI, with a model small enough for a test."""
+"""`viscera train` and `viscera evaluate` on pairs of NIfTI, with a model that is quickly run."""
 
 from __future__ import annotations
 
