@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from models.bundle import Bundle
+from models.data.nifti import open_nifti, write_nifti
+from models.data.problems import hu_fault, to_hu
 from models.errors import TrainingError
 from models.geometry import Volume
 from models.precision import choose_device
 from models.segmenter import Segmenter
-from models.training.cases import read_nifti, write_nifti
 from models.training.pace import Progress
 from models.training.recipe import Recipe
 from models.training.recipe_data import DataAccess
@@ -43,7 +44,7 @@ def segment(bundle_root: str, dataset_dir: str, output_dir: str, device: str = "
     for source in sources:
         result = segmenter.segment(_volume(source))
         target = Path(output_dir) / f"{source.name.split('.nii')[0]}_seg.nii.gz"
-        write_nifti(result, target)
+        write_nifti(result.labels, result.geometry, target)
         print(f"{source} -> {target}", file=sys.stderr)
 
 
@@ -64,10 +65,12 @@ def train(bundle_root: str, dataset_dir: str, run_dir: str, device: str = "auto"
 
 
 def _volume(path: Path) -> Volume:
-    values, geometry = read_nifti(path)
-    limits = np.iinfo(np.int16)
-    hu = np.clip(np.rint(values.astype(np.float32)), limits.min, limits.max).astype(np.int16)
-    return Volume(hu=np.ascontiguousarray(hu), geometry=geometry)
+    file = open_nifti(path)
+    hu, extent = to_hu(file.read())
+    fault = hu_fault(extent)
+    if fault is not None:
+        raise TrainingError(f"{path}: expected {fault[0]}, found {fault[1]}")
+    return Volume(hu=np.ascontiguousarray(hu), geometry=file.geometry)
 
 
 def _tell(progress: Progress) -> None:

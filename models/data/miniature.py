@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from PIL import Image
 
 from models.data.label_values import BTCV, FLARE22, RSNA
 from models.data.miniature_people import Person, person, with_tumour
+from models.data.nifti import write_nifti
 from models.errors import TrainingError
 from models.geometry import VolumeGeometry
 
@@ -227,20 +228,6 @@ def make_png(
             mask = folder / side / "masks" / series / number
             _write_slice(labels[k], mask, size, Image.Resampling.NEAREST)
     return folder
-
-
-def write_nifti(array: NDArray[np.generic], geometry: VolumeGeometry, path: Path) -> None:
-    """Write `(D, H, W)` as NIfTI, its folder made where there is none; raises TrainingError."""
-    try:
-        import nibabel
-    except ImportError as exc:
-        raise TrainingError(
-            "writing NIfTI needs nibabel: pip install '.[train]' in viscera's sources"
-        ) from exc
-    path.parent.mkdir(parents=True, exist_ok=True)
-    affine_ras = np.diag((-1.0, -1.0, 1.0, 1.0)) @ geometry.affine_lps
-    make: Any = nibabel.Nifti1Image  # it has no types
-    nibabel.save(make(np.ascontiguousarray(array.transpose(2, 1, 0)), affine_ras), path)
 
 
 def _write_pair(

@@ -112,3 +112,17 @@ def _apart_mm(
     corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape[:3]]), axis=-1).reshape(-1, 3)
     moved = corners @ (first - second)[:3, :3].T + (first - second)[:3, 3]
     return float(np.linalg.norm(moved, axis=1).max())
+
+
+def write_nifti(array: NDArray[np.generic], geometry: VolumeGeometry, path: Path) -> None:
+    """Write `(D, H, W)` as NIfTI, its folder made where there is none; raises TrainingError."""
+    try:
+        import nibabel
+    except ImportError as exc:
+        raise TrainingError(
+            "writing NIfTI needs nibabel: pip install '.[train]' in viscera's sources"
+        ) from exc
+    path.parent.mkdir(parents=True, exist_ok=True)
+    affine_ras = np.diag((-1.0, -1.0, 1.0, 1.0)) @ geometry.affine_lps
+    make: Any = nibabel.Nifti1Image  # it has no types
+    nibabel.save(make(np.ascontiguousarray(array.transpose(2, 1, 0)), affine_ras), path)
