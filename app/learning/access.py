@@ -13,7 +13,7 @@ from models.errors import TrainingError
 from models.geometry import Volume
 from models.segments import Segment
 from models.training.recipe import Recipe
-from models.training.recipe_data import DataAccess
+from models.training.recipe_data import DataAccess, label_values
 from operators.label_reading_folder import DicomFolderReader
 from operators.label_reading_names import LabelNumbers
 from operators.loading import scan
@@ -23,9 +23,16 @@ from operators.volumes import build_volume
 
 
 def read_recipe(parsed: argparse.Namespace, bundle: Bundle | None = None) -> Recipe:
-    """The recipe of `--model`, with `--config`, `--set` and a length applied."""
+    """The recipe of `--model`, with `--config`, `--set`, `--layout` and a length applied."""
     bundle = bundle or find_bundle(parsed.model, parsed.models)
-    recipe = Recipe.read(bundle, parsed.config, [change_of(text) for text in parsed.set])
+    changes = [change_of(text) for text in parsed.set]
+    if parsed.layout is not None:
+        changes.append({"data": {"layout": parsed.layout}})
+    recipe = Recipe.read(bundle, parsed.config, changes)
+    if parsed.layout is not None and "sources" in recipe.content:
+        raise TrainingError(
+            f"expected no --layout, since {bundle.name} has sources, not a data set"
+        )
     for name in ("epochs", "steps", "minutes"):
         value = getattr(parsed, name, None)
         if value is not None:
@@ -56,7 +63,6 @@ def data_access(recipe: Recipe, parsed: argparse.Namespace, cache: Path) -> Data
     return DataAccess(
         root=parsed.data,
         cache=cache,
-        layout=parsed.layout,
         exclude=parsed.exclude,
         only=getattr(parsed, "only", ()),
         dicom=DicomFolderReader(_numbers(recipe)),
@@ -70,18 +76,20 @@ def _numbers(recipe: Recipe) -> LabelNumbers | None:
     Organs are known by the bundle's labels, names and codes, and by the texts that
     `data.dicom_names` gives (`{"Leber": "liver"}`).
     """
-    data, segments = recipe.part("data"), recipe.bundle.segments
-    labels = data.get("labels", {})
-    if not labels:
+    if "data" not in recipe.content:
         return None
-    of_organ = {organ: v if isinstance(v, int) else v[0] for organ, v in labels.items()}
+    of_organ = {organ: values[0] for organ, values in label_values(recipe).items()}
     values = {
         key: of_organ[segment.name]
-        for segment in segments
+        for segment in recipe.bundle.segments
         if segment.name in of_organ
         for key in (segment.label, segment.name, _coded(segment))
     }
-    given = data.get("dicom_names", {})
+    given = recipe.part("data").get("dicom_names", {})
+    if not isinstance(given, Mapping) or not all(organ in of_organ for organ in given.values()):
+        raise TrainingError(
+            f"data.dicom_names: expected names of {', '.join(of_organ)}, found {given!r}"
+        )
     return LabelNumbers({**values, **{text: of_organ[organ] for text, organ in given.items()}})
 
 

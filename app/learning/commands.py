@@ -32,9 +32,16 @@ def _add_models(commands: Commands) -> None:
 def _add_train(commands: Commands) -> None:
     train = commands.add_parser("train", help="train a model by its recipe")
     _common(train)
-    train.add_argument("--run", type=Path, required=True, help="folder of checkpoints and result")
+    # short too: torchrun takes --run for an abbreviation of its own --run-path
     train.add_argument(
-        "--variant", action="append", default=[], metavar="NAME", help="another form of the model"
+        "-o", "--run", type=Path, required=True, help="folder of checkpoints and result"
+    )
+    train.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another form of the model, as `viscera models` lists them",
     )
     _length(train)
     train.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
@@ -51,9 +58,19 @@ def _add_evaluate(commands: Commands) -> None:
         default="auto",
         help="which cases (default: those that training leaves out, where there are any)",
     )
-    evaluate.add_argument("--only", action="append", default=[], metavar="CASE|PATIENT")
     evaluate.add_argument(
-        "--nsd-tolerance-mm", type=float, default=2.0, metavar="MM", help="default 2"
+        "--only",
+        action="append",
+        default=[],
+        metavar="CASE|PATIENT",
+        help="leave out all others; may be repeated",
+    )
+    evaluate.add_argument(
+        "--nsd-tolerance-mm",
+        type=float,
+        default=2.0,
+        metavar="MM",
+        help="distance at which surfaces still agree (default 2)",
     )
     evaluate.add_argument(
         "--scenes", type=int, default=2, metavar="N", help="worst cases rendered in 3D (default 2)"
@@ -77,7 +94,7 @@ def _add_data(commands: Commands) -> None:
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", help="name of the bundle")
+    parser.add_argument("--model", help="name of the bundle (default: the one there is)")
     parser.add_argument("-m", "--models", type=Path, help="folder of bundles, or one bundle")
     parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--layout", help="of the data set, in place of the recipe's")
@@ -89,7 +106,13 @@ def _common(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change the recipe, such as optimiser.learning_rate=0.001",
     )
-    parser.add_argument("--exclude", action="append", default=[], metavar="CASE|PATIENT")
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="CASE|PATIENT",
+        help="leave out a case, or all of a patient; may be repeated",
+    )
     parser.add_argument("--cache", type=Path, help="folder of prepared cases (default: the run's)")
     parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:N")
     parser.add_argument("-v", "--verbose", action="store_true", help="print what is being done")

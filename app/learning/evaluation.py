@@ -33,7 +33,7 @@ def run_evaluation(parsed: argparse.Namespace) -> int:
     with TemporaryDirectory(prefix="viscera-") as scratch:
         access = data_access(recipe, parsed, parsed.cache or Path(scratch))
         writer = ReportWriter(recipe.bundle, parsed.output, parsed.scenes)
-        if parsed.folds:
+        if parsed.folds is not None:
             evaluation = _leave_patients_out(recipe, access, parsed, writer)
         else:
             evaluation = _measure(recipe, access, parsed, writer)
@@ -70,7 +70,8 @@ def cases_of(data: RecipeData, part: str) -> Iterable[Case]:
         "auto": [data.validation if len(data.validation) else data.training],
     }
     if not any(len(cases) for cases in parts[part]):
-        raise TrainingError("expected at least one case to evaluate, found none")
+        kind = "" if part in ("auto", "all") else f" for {part}"
+        raise TrainingError(f"expected at least one case to evaluate{kind}, found none")
     return itertools.chain.from_iterable(map(_each, parts[part]))
 
 

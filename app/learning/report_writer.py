@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,13 +47,21 @@ class ReportWriter:
         Of the report; None for none.
     scenes
         Cases that are rendered in three dimensions, the worst first.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be made: told before hours of evaluation, not after.
     """
 
     def __init__(self, bundle: Bundle, folder: Path | None, scenes: int) -> None:
         self._bundle = bundle
         self._folder = folder
-        self._scenes = scenes
+        self._scenes = max(0, scenes)
         self._shown: list[_Shown] = []
+        if folder is not None:
+            with _output_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
 
     def add(self, case: Case, labels: NDArray[np.uint8], measures: CaseMeasures) -> None:
         """Take a case in; `labels` are segment numbers `(D, H, W)` in the case's order."""
@@ -87,11 +97,11 @@ class ReportWriter:
             If a file cannot be written.
         """
         assert self._folder is not None
-        self._folder.mkdir(parents=True, exist_ok=True)
         summary = summarise(evaluation)
-        write_json(evaluation, self._folder / "evaluation.json")
-        write_csv(evaluation, self._folder / "cases.csv")
-        write_summary_csv(summary, self._folder / "summary.csv")
+        with _output_errors(self._folder):
+            write_json(evaluation, self._folder / "evaluation.json")
+            write_csv(evaluation, self._folder / "cases.csv")
+            write_summary_csv(summary, self._folder / "summary.csv")
         return write_report(
             evaluation,
             self._folder,
@@ -117,3 +127,11 @@ class ReportWriter:
             except OutputError as exc:
                 print(f"viscera: no rendering of {shown.picture.case}: {exc}", file=sys.stderr)
         return scenes
+
+
+@contextmanager
+def _output_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise OutputError(f"cannot write to {folder}: {exc.strerror or exc}") from exc

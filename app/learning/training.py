@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tqdm import tqdm
@@ -16,6 +17,7 @@ from models.precision import choose_device
 from models.training.pace import Progress
 from models.training.parallel import first_process
 from models.training.recipe_run import run_recipe
+from models.training.run_folder import CHECKPOINT
 from models.variants import make_variant
 
 #: Steps between two plain lines.
@@ -24,34 +26,43 @@ TELL_EVERY = 25
 
 def run_training(parsed: argparse.Namespace) -> int:
     """Train a copy of a bundle in `--run`, going on from its checkpoint where there is one."""
-    bundle = _varied(find_bundle(parsed.model, parsed.models), parsed)
-    recipe = read_recipe(parsed, bundle)
-    access = data_access(recipe, parsed, parsed.cache or parsed.run / "cache")
-    trained = run_recipe(
-        recipe,
-        access,
-        parsed.run,
-        device=choose_device(parsed.device),
-        on_progress=make_teller(parsed.quiet),
-    )
+    # processes that train together each make the variant for themselves
+    with TemporaryDirectory(prefix="viscera-") as scratch:
+        bundle = _varied(find_bundle(parsed.model, parsed.models), parsed.variant, Path(scratch))
+        recipe = read_recipe(parsed, bundle)
+        access = data_access(recipe, parsed, parsed.cache or parsed.run / "cache")
+        try:
+            trained = run_recipe(
+                recipe,
+                access,
+                parsed.run,
+                device=choose_device(parsed.device),
+                on_progress=make_teller(parsed.quiet),
+            )
+        except KeyboardInterrupt:
+            if first_process() and (parsed.run / CHECKPOINT).is_file():
+                print(f"\nsaved in {parsed.run}; the same command goes on", file=sys.stderr)
+            raise
     if first_process() and not parsed.quiet:
-        notes = trained.metadata["trained_on"]
-        print(
-            f"trained on {len(notes['cases'])} cases: {trained.folder}, sha256 {trained.sha256}\n"
-            f"best value {notes['best_value']:.4f} in epoch {notes['best_epoch']} of "
-            f"{notes['epochs']}"
-        )
+        print(_summary(trained))
     return 0
 
 
-def _varied(bundle: Bundle, parsed: argparse.Namespace) -> Bundle:
-    """The bundle, or its variant, written to the run's folder under a name of its own."""
-    if not parsed.variant:
+def _summary(trained: Bundle) -> str:
+    notes = trained.metadata["trained_on"]
+    count = len(notes["cases"])
+    return (
+        f"trained on {count} case{'s' * (count != 1)}: {trained.folder}, sha256 {trained.sha256}\n"
+        f"best {notes['best_by']} {notes['best_value']:.4f} in epoch {notes['best_epoch']} of "
+        f"{notes['epochs']}"
+    )
+
+
+def _varied(bundle: Bundle, variants: Sequence[str], folder: Path) -> Bundle:
+    """The bundle, or its variant, which is written to a folder under a name of its own."""
+    if not variants:
         return bundle
-    target: Path = parsed.run / "_".join([bundle.name, *parsed.variant])
-    if not first_process():
-        return Bundle.read(target)
-    return make_variant(bundle, parsed.variant, target)
+    return make_variant(bundle, variants, folder / "_".join([bundle.name, *variants]))
 
 
 def make_teller(quiet: bool) -> Callable[[Progress], None] | None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from models.errors import TrainingError
 from models.memory import memory_errors
 from models.training.batches import Batch
+from models.training.distillation import Distiller
 from models.training.loss import case_losses
 from models.training.parallel import Processes
 from models.training.plan import Optimiser, Stage
@@ -63,10 +64,18 @@ class Stepper:
     ----------
     wrapped
         The network as `Processes.wrap` gives it.
+    teacher
+        Where the stage distils: in evaluation mode, on the device.
     """
 
     def __init__(
-        self, network: nn.Module, wrapped: nn.Module, stage: Stage, processes: Processes, seed: int
+        self,
+        network: nn.Module,
+        wrapped: nn.Module,
+        stage: Stage,
+        processes: Processes,
+        seed: int,
+        teacher: nn.Module | None = None,
     ) -> None:
         self.network = network
         self.optimiser = make_optimiser(network, stage.optimiser)
@@ -78,6 +87,9 @@ class Stepper:
             processes.device.type, enabled=self._dtype is torch.float16
         )
         self._wrapped = wrapped
+        self._distiller: Distiller | None = None
+        if stage.distillation is not None and teacher is not None:
+            self._distiller = Distiller(teacher, stage.distillation)
 
     def step(
         self,
@@ -122,8 +134,11 @@ class Stepper:
             together = nullcontext() if job.last else self._processes.no_exchange(self._wrapped)
             with together:
                 with torch.autocast(device.type, self._dtype, enabled=self._dtype is not None):
+                    taught = self._distiller.ask(images) if self._distiller else None
                     logits = self._wrapped(images)
                 losses = case_losses(logits, labels, batch.unlabelled, self._stage.loss)
+                if self._distiller is not None and taught is not None:
+                    losses = self._distiller.blend(losses, logits, taught, labels, batch.unlabelled)
                 loss = losses.sum() * (job.weight / job.group)
                 # processes exchange means, and the loss is a sum over all of them
                 self.scaler.scale(loss * self._processes.count).backward()  # type: ignore[no-untyped-call]

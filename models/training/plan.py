@@ -97,6 +97,30 @@ class EarlyStop:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """Learn from the probabilities of a trained network too (models/training/distillation.py).
+
+    Parameters
+    ----------
+    teacher
+        Name or folder of its bundle, see `models.training.teacher.find_teacher`.
+    weight
+        Part of the loss, 0 to 1; the labels have the rest.
+    where
+        `unlabelled` asks the teacher only where labels are unknown and about classes that a case
+        does not label.
+    """
+
+    teacher: str
+    weight: float = 0.4
+    where: Literal["everywhere", "unlabelled"] = "everywhere"
+
+    def __post_init__(self) -> None:
+        _check(bool(self.teacher.strip()), "the name or folder of a teacher", self.teacher)
+        _check(0 <= self.weight <= 1, "a weight of distillation from 0 to 1", self.weight)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """One stretch of training with settings of its own.
 
@@ -133,6 +157,7 @@ class Stage:
     ema_decay: float = 0.0
     gradient_clip: float | None = 1.0
     early_stop: EarlyStop | None = None
+    distillation: Distillation | None = None
     validate_every_epochs: int = 1
 
     def __post_init__(self) -> None:
@@ -182,6 +207,12 @@ class TrainingPlan:
     seed: int = 0
     workers: int = 1
     checkpoint_every_s: float = 120.0
+
+    @property
+    def teachers(self) -> list[str]:
+        """Teachers that the stages ask, each once."""
+        settings = (stage.distillation for stage in self.stages)
+        return list(dict.fromkeys(each.teacher for each in settings if each and each.weight))
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]

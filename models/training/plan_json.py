@@ -13,7 +13,9 @@ from models.errors import TrainingError
 from models.training.plan import Stage, TrainingPlan
 
 #: Keys of `train.json` that others read.
-KEYS_OF_OTHERS = frozenset(("data", "samples", "augmentation", "phantoms", "sources", "notes"))
+KEYS_OF_OTHERS = frozenset(
+    ("data", "samples", "augmentation", "phantoms", "sources", "pseudo_labels", "notes")
+)
 #: Keys that hold for the whole run.
 RUN_KEYS = frozenset(("seed", "workers", "checkpoint_every_s"))
 STAGE_KEYS = frozenset(f.name for f in dataclasses.fields(Stage)) - {"name"}
@@ -74,11 +76,18 @@ def _read(kind: type[T], values: object, where: str) -> T:
         raise TrainingError(f"{where[:-1]}: expected an object, found {values!r}")
     hints = get_type_hints(kind)
     _refuse_unknown(values, hints, where)
+    for each in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if _is_required(each) and each.name not in values:
+            raise TrainingError(f"{where[:-1]}: expected a value of {each.name}, found none")
     arguments = {key: _value(hints[key], value, where + key) for key, value in values.items()}
     try:
         return kind(**arguments)
     except TrainingError as exc:
         raise TrainingError(f"{where[:-1]}: {exc}") from exc
+
+
+def _is_required(each: dataclasses.Field[Any]) -> bool:
+    return each.default is each.default_factory is dataclasses.MISSING
 
 
 def _value(hint: Any, value: object, where: str) -> Any:

@@ -12,8 +12,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,19 @@ from models.variants import merge
 
 #: Keys that are MONAI's bundle runner's, not ours.
 RUNNER_KEYS = frozenset(("imports", "run", "bundle_root", "dataset_dir", "run_dir", "device"))
+#: Keys of the objects whose readers look for these alone.
+KEYS: Mapping[str, Collection[str]] = {
+    "data": (
+        "layout",
+        "labels",
+        "other_labels",
+        "validation_share",
+        "patient_pattern",
+        "shades",
+        "dicom_names",
+    ),
+    "phantoms": ("count", "first_seed", "labels"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +69,10 @@ class Recipe:
         TrainingError
             If it cannot be read.
         """
-        path = path or bundle.folder / "configs" / "train.json"
+        own = bundle.folder / "configs" / "train.json"
+        if path is None and not own.is_file():
+            raise TrainingError(f"{bundle.name}: no recipe in {own}; give one with --config")
+        path = path or own
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as exc:
@@ -77,21 +94,59 @@ class Recipe:
         value = self.content.get(name, {})
         if not isinstance(value, Mapping):
             raise TrainingError(f"{name}: expected an object, found {value!r}")
+        if name in KEYS:
+            refuse_unknown(value, KEYS[name], name)
         return value
 
     def lasting(self, name: str, value: float) -> Recipe:
-        """The same recipe with another length: `epochs`, `steps` or `minutes` of every stage."""
-        content = {key: v for key, v in self.content.items() if key not in LENGTHS}
-        if "stages" in content:
+        """The same recipe with another length: `epochs`, `steps` or `minutes` of every stage.
+
+        A warm-up in epochs keeps its share of the whole.
+        """
+        content = _without_length(self.content)
+        if isinstance(content.get("stages"), list):
             content["stages"] = [
-                {key: v for key, v in stage.items() if key not in LENGTHS}
+                _without_length(stage) if isinstance(stage, Mapping) else stage
                 for stage in content["stages"]
             ]
         return replace(self, content={**content, name: value})
 
     @property
     def seed(self) -> int:
-        return int(self.content.get("seed", 0))
+        """What decides the samples and who validates; raises TrainingError."""
+        seed = self.content.get("seed", 0)
+        if type(seed) is not int or seed < 0:
+            raise TrainingError(f"seed: expected a whole number from 0 up, found {seed!r}")
+        return seed
+
+    def write(self, path: Path) -> None:
+        """Write this recipe over a `train.json`, whose keys for MONAI's runner stay."""
+        there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        kept = {key: value for key, value in there.items() if key in RUNNER_KEYS}
+        text = json.dumps({**kept, **self.content}, indent=2, ensure_ascii=False)
+        path.write_text(text + "\n", encoding="utf-8")
+
+
+def _without_length(entry: Mapping[str, Any]) -> dict[str, Any]:
+    content = {key: value for key, value in entry.items() if key not in LENGTHS}
+    schedule, epochs = entry.get("schedule"), entry.get("epochs")
+    if isinstance(schedule, Mapping) and isinstance(epochs, (int, float)) and epochs > 0:
+        rise = schedule.get("warmup_epochs")
+        if isinstance(rise, (int, float)) and 0 < rise < epochs:
+            others = {key: value for key, value in schedule.items() if key != "warmup_epochs"}
+            content["schedule"] = {**others, "warmup": rise / epochs}
+    return content
+
+
+def refuse_unknown(settings: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Raise TrainingError for a key that nobody would look at, naming the one that was meant."""
+    for key in settings:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            hint = (
+                f"did you mean {close[0]}" if close else f"known are {', '.join(known) or 'none'}"
+            )
+            raise TrainingError(f"{where}: unknown key {key!r}; {hint}")
 
 
 @contextmanager

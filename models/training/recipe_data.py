@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, overload
@@ -32,8 +33,6 @@ class DataAccess:
         Folder of the data set, or the one that `sources` start from.
     cache
         Folder for cases on the network's grid.
-    layout
-        In place of the recipe's.
     exclude
         Names and patients that take no part.
     only
@@ -44,7 +43,6 @@ class DataAccess:
 
     root: Path
     cache: Path
-    layout: str | None = None
     exclude: Collection[str] = ()
     only: Collection[str] = ()
     dicom: DicomReader | None = None
@@ -54,6 +52,18 @@ class DataAccess:
         """Whether a case or record takes part."""
         names = {one.name, one.patient}
         return not names & set(self.exclude) and (not self.only or bool(names & set(self.only)))
+
+    def check_names(self, there: Iterable[Named]) -> None:
+        """Raise TrainingError unless every name in `exclude` and `only` is in the data.
+
+        Whom a misspelt name was to keep out would be learnt from.
+        """
+        known = {name for one in there for name in (one.name, one.patient)}
+        strangers = sorted({*self.exclude, *self.only} - known)
+        if strangers:
+            raise TrainingError(
+                f"expected names of cases or patients of the data, found {', '.join(strangers)}"
+            )
 
 
 class Named(Protocol):
@@ -120,43 +130,70 @@ def read_data(recipe: Recipe, access: DataAccess, *, on_own_grid: bool = False) 
 def reading_of(recipe: Recipe, dicom: DicomReader | None = None) -> Reading:
     """How the recipe's data set becomes cases of its bundle."""
     data, bundle = recipe.part("data"), recipe.bundle
-    with configuration_errors():
-        strangers = sorted(set(data["labels"]) - set(bundle.class_of))
-        if strangers:
-            raise TrainingError(f"expected organs of the network, found {', '.join(strangers)}")
-        window = bundle.preprocessing.window
-        shades = data.get("shades")
-        return Reading(
-            classes=_classes(data["labels"], bundle),
-            unlabelled=frozenset(
-                number for organ, number in bundle.class_of.items() if organ not in data["labels"]
-            ),
-            known=frozenset(int(value) for value in data.get("other_labels", ())),
-            window_hu=(window.low_hu, window.high_hu),
-            shades=None if shades is None else read_shades(shades),
-            dicom=dicom,
+    labels, window, shades = label_values(recipe), bundle.preprocessing.window, data.get("shades")
+    if not isinstance(shades, (Mapping, type(None))):
+        raise TrainingError(f"data.shades: expected an object, found {shades!r}")
+    return Reading(
+        classes=_classes(labels, bundle),
+        unlabelled=frozenset(
+            number for organ, number in bundle.class_of.items() if organ not in labels
+        ),
+        known=frozenset(_values(data.get("other_labels", ()), "data.other_labels")),
+        window_hu=(window.low_hu, window.high_hu),
+        shades=None if shades is None else read_shades(shades),
+        dicom=dicom,
+    )
+
+
+def label_values(recipe: Recipe) -> dict[str, tuple[int, ...]]:
+    """The value, or values, of each organ in the labels of the recipe's data set.
+
+    Raises
+    ------
+    TrainingError
+        If there are none, a value is not 1 to 254, or an organ is not one of the network's.
+    """
+    labels = recipe.part("data").get("labels")
+    if not isinstance(labels, Mapping) or not labels:
+        raise TrainingError(f"data.labels: expected the value of each organ, found {labels!r}")
+    strangers = sorted(set(labels) - set(recipe.bundle.class_of))
+    if strangers:
+        raise TrainingError(f"expected organs of the network, found {', '.join(strangers)}")
+    return {
+        organ: _values(
+            value if isinstance(value, (list, tuple)) else [value], f"data.labels.{organ}"
         )
+        for organ, value in labels.items()
+    }
 
 
-def _classes(labels: Mapping[str, int | Sequence[int]], bundle: Bundle) -> dict[int, int]:
+def _values(found: object, where: str) -> tuple[int, ...]:
+    if not isinstance(found, (list, tuple)) or not all(
+        type(value) is int and 1 <= value <= 254 for value in found
+    ):
+        raise TrainingError(f"{where}: expected label values of 1 to 254, found {found!r}")
+    return tuple(found)
+
+
+def _classes(labels: Mapping[str, Sequence[int]], bundle: Bundle) -> dict[int, int]:
     """Network class of each label value; an organ may have several."""
     classes: dict[int, int] = {}
     for organ, values in labels.items():
-        for value in [values] if isinstance(values, int) else values:
-            if classes.setdefault(int(value), bundle.class_of[organ]) != bundle.class_of[organ]:
+        for value in values:
+            if classes.setdefault(value, bundle.class_of[organ]) != bundle.class_of[organ]:
                 raise TrainingError(f"expected one organ for label {value}, found two")
     return classes
 
 
 def _from_data_set(recipe: Recipe, access: DataAccess, on_own_grid: bool) -> RecipeData:
-    data, found = recipe.part("data"), _open(recipe, access)
-    with configuration_errors():
-        share = float(data.get("validation_share", 0.0))
+    share = recipe.part("data").get("validation_share", 0.0)
+    if not isinstance(share, (int, float)):
+        raise TrainingError(f"data.validation_share: expected a number, found {share!r}")
+    reading, found = reading_of(recipe, access.dicom), _open(recipe, access)
     # split before anything is left out: who validates does not depend on who takes part
     split = split_patients(found.records, share, recipe.seed)
     training = [record for record in split.training if access.admits(record)]
     validation = [record for record in split.validation if access.admits(record)]
-    reading = reading_of(recipe, access.dicom)
     if on_own_grid:
         return RecipeData(
             training=CasesOnTheirGrids(training, reading),
@@ -176,12 +213,26 @@ def people_of(recipe: Recipe, access: DataAccess) -> list[Named]:
 
 def _open(recipe: Recipe, access: DataAccess) -> DataSet:
     data = recipe.part("data")
-    return open_data_set(
+    pattern = data.get("patient_pattern")
+    if pattern is not None and not _is_pattern(pattern):
+        raise TrainingError(
+            f"data.patient_pattern: expected a regular expression, found {pattern!r}"
+        )
+    found = open_data_set(
         access.root,
-        access.layout or data.get("layout"),
-        patient_pattern=data.get("patient_pattern"),
+        data.get("layout"),
+        patient_pattern=pattern,
         dicom=access.dicom,
     )
+    access.check_names(found.records)
+    return found
+
+
+def _is_pattern(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(re.compile(value))
+    except re.error:
+        return False
 
 
 def _from_sources(recipe: Recipe, access: DataAccess) -> RecipeData:
@@ -191,6 +242,7 @@ def _from_sources(recipe: Recipe, access: DataAccess) -> RecipeData:
         sources: Sequence[Mapping[str, Any]] = recipe.content["sources"]
         check_sources(sources)
     cases = read_sources(sources, access.root, recipe.bundle.class_of, access.read_folder)
+    access.check_names(cases)
     kept = [case for case in cases if access.admits(case)]
     return RecipeData(training=kept, synthetic=make_phantoms(recipe))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from models.data.cache import CachedCases
@@ -13,7 +13,7 @@ from models.training.feed import Feed
 from models.training.native import native_hu_of
 from models.training.patches import GridPatches, WholeVolumes
 from models.training.patient_patches import PatientPatches
-from models.training.recipe import Recipe, configuration_errors
+from models.training.recipe import Recipe, configuration_errors, refuse_unknown
 from models.training.recipe_data import RecipeData
 from models.training.slices import Slices2D
 from models.training.variation import Variation, augmentation_from_json
@@ -31,8 +31,39 @@ def feed_of(recipe: Recipe, data: RecipeData) -> Feed:
     kind = samples.pop("kind", None)
     if kind not in _KINDS:
         raise TrainingError(f"samples: expected a kind of {', '.join(_KINDS)}, found {kind!r}")
-    with configuration_errors():
-        return _KINDS[kind](recipe, data, **samples)
+    make, needed, optional = _KINDS[kind]
+    refuse_unknown(samples, [*needed, *optional], f"samples of kind {kind}")
+    missing = sorted(needed - samples.keys())
+    if missing:
+        raise TrainingError(f"samples of kind {kind}: expected {', '.join(missing)}, found none")
+    settings = {name: _READERS[name](value) for name, value in samples.items()}
+    only = recipe.bundle.network_definition.get("img_size")
+    if only is not None and "size" in settings and settings["size"] != tuple(only):
+        raise TrainingError(
+            f"samples.size: expected {list(only)}, the network's img_size, "
+            f"found {list(samples['size'])}"
+        )
+    return make(recipe, data, **settings)
+
+
+def _size(value: object) -> tuple[int, ...]:
+    if (
+        not isinstance(value, Sequence)
+        or len(value) != 3
+        or not all(type(n) is int and n > 0 for n in value)
+    ):
+        raise TrainingError(f"samples.size: expected [D, H, W] in voxels, found {value!r}")
+    return tuple(value)
+
+
+def _number(name: str, kind: type[int] | type[float]) -> Callable[[object], float]:
+    def read(value: object) -> float:
+        if type(value) is not int and (kind is int or type(value) is not float):
+            wanted = "a whole number" if kind is int else "a number"
+            raise TrainingError(f"samples.{name}: expected {wanted}, found {value!r}")
+        return value
+
+    return read
 
 
 def _variation(recipe: Recipe) -> Variation:
@@ -46,11 +77,12 @@ def _names(cases: Sequence[Case]) -> Sequence[str] | None:
     return cases.names if isinstance(cases, CachedCases) else None
 
 
-def _patches(recipe: Recipe, data: RecipeData, *, size: Sequence[int], **settings: Any) -> Feed:
-    depth, height, width = size
+def _patches(
+    recipe: Recipe, data: RecipeData, *, size: tuple[int, int, int], **settings: Any
+) -> Feed:
     return GridPatches(
         data.training,
-        (depth, height, width),
+        size,
         scale=recipe.bundle.preprocessing.window.apply,
         seed=recipe.seed,
         variation=_variation(recipe),
@@ -83,32 +115,46 @@ def _patients(
     recipe: Recipe,
     data: RecipeData,
     *,
-    size: Sequence[int],
+    size: tuple[int, int, int],
     per_epoch: int,
     synthetic_share: float = 0.15,
 ) -> Feed:
     grid = recipe.bundle.preprocessing.grid.spacing_mm
     if grid is None or len(set(grid)) != 1:
         raise TrainingError(f"samples: expected one spacing for all axes, found {grid}")
-    depth, height, width = size
+    native_hu = native_hu_of(recipe.bundle.class_of)
+    with configuration_errors():
+        augmentation = Augmentation(**recipe.part("augmentation"), native_hu=native_hu)
     return PatientPatches(
         real=data.training,
         synthetic=data.synthetic,
         patches_per_epoch=per_epoch,
-        shape=(depth, height, width),
+        shape=size,
         spacing_mm=grid[0],
         window=recipe.bundle.preprocessing.window,
-        augmentation=Augmentation(
-            **recipe.part("augmentation"), native_hu=native_hu_of(recipe.bundle.class_of)
-        ),
+        augmentation=augmentation,
         synthetic_share=synthetic_share,
         seed=recipe.seed,
     )
 
 
-_KINDS: dict[str, Callable[..., Feed]] = {
-    "patches": _patches,
-    "volumes": _volumes,
-    "slices": _slices,
-    "patients": _patients,
+#: How each kind is made, and the settings that it needs and may have.
+_KINDS: Mapping[str, tuple[Callable[..., Feed], frozenset[str], Sequence[str]]] = {
+    "patches": (
+        _patches,
+        frozenset(("size",)),
+        ("per_case", "foreground_probability", "balance"),
+    ),
+    "volumes": (_volumes, frozenset(), ()),
+    "slices": (_slices, frozenset(), ("unlabelled_share",)),
+    "patients": (_patients, frozenset(("size", "per_epoch")), ("synthetic_share",)),
+}
+_READERS: Mapping[str, Callable[[object], object]] = {
+    "size": _size,
+    "balance": lambda value: value,  # a choice, which its feed checks
+    **{name: _number(name, int) for name in ("per_case", "per_epoch")},
+    **{
+        name: _number(name, float)
+        for name in ("foreground_probability", "unlabelled_share", "synthetic_share")
+    },
 }

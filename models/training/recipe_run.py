@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.bundle import Bundle
+from models.data.cache import CachedCases
 from models.training.feed import Feed
 from models.training.pace import Progress
 from models.training.parallel import first_process
+from models.training.pseudo_labels import FilledCases, pseudo_labels_of
 from models.training.recipe import Recipe
 from models.training.recipe_data import DataAccess, RecipeData, read_data
 from models.training.recipe_feed import feed_of
 from models.training.run_folder import RunFolder
 from models.training.session import TrainingResult
+from models.training.teacher import cases_learnt, find_teachers, load_teacher, refuse_known
 from models.training.trainer import train
 from models.training.validation import Validator
+
+#: Folder within a run's, for labels that a teacher made.
+PSEUDO_LABELS = "pseudo_labels"
 
 
 def run_recipe(
@@ -43,6 +50,8 @@ def run_recipe(
     TrainingError
         If the recipe, its data or the folder cannot be used.
     """
+    _ = recipe.plan  # a fault in it is told before the data are read
+    refuse_known(find_teachers(recipe), recipe, access.exclude)
     data = read_data(recipe, access)
     return train_on(recipe, data, folder, device=device, on_progress=on_progress)
 
@@ -57,36 +66,67 @@ def train_on(
 ) -> Bundle:
     """As `run_recipe`, on data that are there already."""
     bundle, plan = recipe.bundle, recipe.plan
+    teachers = find_teachers(recipe)
+    if teachers:
+        refuse_known(teachers, recipe, {n for c in data.validation for n in (c.name, c.patient)})
+    data = _with_pseudo_labels(recipe, teachers, data, folder / PSEUDO_LABELS, device)
     feed = feed_of(recipe, data)
+    networks = {name: load_teacher(name, teachers[name], recipe) for name in plan.teachers}
     torch.manual_seed(plan.seed)  # the first weights
     network = bundle.as_volume_network(bundle.build_network())
     validate = Validator(bundle, data.validation, device) if len(data.validation) else None
     settings = {"model": bundle.name, "inference": bundle.inference, "train": recipe.content}
+    if teachers:  # their weights decide as much as the data do
+        settings["teachers"] = {name: teacher.sha256 for name, teacher in teachers.items()}
     with RunFolder.open(folder, settings) as run:
-        copy = _copy(bundle, folder)
         result = train(
-            network, feed, plan, run, validate=validate, device=device, on_progress=on_progress
+            network,
+            feed,
+            plan,
+            run,
+            validate=validate,
+            device=device,
+            on_progress=on_progress,
+            teachers=networks,
         )
         if not first_process():
-            return copy
-        state = _own_names(network, bundle, result.state)
-        return copy.save_weights(state, {"trained_on": _notes(result, feed, data)})
+            return bundle
+        # not before: a call that fails leaves the result of an earlier one as it is
+        copy = _copy(recipe, folder)
+        state = _own_names(bundle, result.state)
+        notes = {**_notes(result, feed, data), **_notes_of_teachers(teachers.values())}
+        return copy.save_weights(state, {"trained_on": notes})
 
 
-def _copy(bundle: Bundle, folder: Path) -> Bundle:
-    """The bundle in the run's folder, to which the weights go."""
+def _with_pseudo_labels(
+    recipe: Recipe,
+    teachers: Mapping[str, Bundle],
+    data: RecipeData,
+    folder: Path,
+    device: torch.device,
+) -> RecipeData:
+    """The data with what the recipe's `pseudo_labels` add to its real cases."""
+    settings = pseudo_labels_of(recipe)
+    if settings is None:
+        return data
+    filled = FilledCases(data.training, teachers[settings.teacher], settings, folder, device)
+    lazy = isinstance(data.training, CachedCases)  # else they are in memory, and may stay there
+    return replace(data, training=filled if lazy else list(filled))
+
+
+def _copy(recipe: Recipe, folder: Path) -> Bundle:
+    """The bundle in the run's folder, with the recipe as it was followed."""
+    bundle = recipe.bundle
     target = folder / bundle.name
-    if first_process() and target.resolve() != bundle.folder.resolve():
+    if target.resolve() != bundle.folder.resolve():
         for part in ("configs", "docs"):
             if (bundle.folder / part).is_dir():
                 shutil.copytree(bundle.folder / part, target / part, dirs_exist_ok=True)
-        return Bundle.read(target)
-    return bundle
+    recipe.write(target / "configs" / "train.json")
+    return Bundle.read(target)
 
 
-def _own_names(
-    network: nn.Module, bundle: Bundle, state: Mapping[str, Tensor]
-) -> Mapping[str, Tensor]:
+def _own_names(bundle: Bundle, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Weights by the names of the bundle's network, without a wrapper's prefix."""
     if bundle.dimensions == 3:
         return state
@@ -102,5 +142,17 @@ def _notes(result: TrainingResult, feed: Feed, data: RecipeData) -> dict[str, An
         "steps": result.steps,
         "best_epoch": result.best_epoch,
         "best_value": round(result.best_value, 6),
+        "best_by": "validation Dice" if len(data.validation) else "training loss",
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _notes_of_teachers(teachers: Iterable[Bundle]) -> dict[str, Any]:
+    """What a bundle owes to others: their weights, and the cases that these know."""
+    told = {teacher.sha256: teacher for teacher in teachers}
+    if not told:
+        return {}
+    return {
+        "teachers": [{"name": t.name, "weights_sha256": digest} for digest, t in told.items()],
+        "teacher_cases": sorted({case for t in told.values() for case in cases_learnt(t)}),
     }

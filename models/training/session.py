@@ -69,9 +69,10 @@ class Session:
     stop: StopRequest
     validate: Validate | None
     on_progress: Callable[[Progress], None] | None
+    teachers: Mapping[str, nn.Module]
 
     def __post_init__(self) -> None:
-        self._state = RunState(self.network, self.plan, self.processes)
+        self._state = RunState(self.network, self.plan, self.processes, teachers=self.teachers)
         self._identity = identity(
             self.network, self.plan, self.run.settings, tuple(self.feed.cases), len(self.feed)
         )

@@ -83,6 +83,7 @@ class RunState:
     rows: list[Row] = field(default_factory=list)
     stepper: Stepper | None = None
     average: WeightAverage | None = None
+    teachers: Mapping[str, nn.Module] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.wrapped = self.processes.wrap(self.network)
@@ -99,7 +100,15 @@ class RunState:
     def start_stage(self) -> Stepper:
         """Make a fresh optimiser and average for the stage the run has come to."""
         stage = self.plan.stages[self.position.stage]
-        self.stepper = Stepper(self.network, self.wrapped, stage, self.processes, self.plan.seed)
+        settings = stage.distillation
+        self.stepper = Stepper(
+            self.network,
+            self.wrapped,
+            stage,
+            self.processes,
+            self.plan.seed,
+            self.teachers[settings.teacher] if settings and settings.weight else None,
+        )
         self.average = WeightAverage(self.network, stage.ema_decay) if stage.ema_decay else None
         return self.stepper
 

@@ -8,7 +8,7 @@ given in minutes follows the clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -32,6 +32,7 @@ def train(
     validate: Validate | None = None,
     device: torch.device | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    teachers: Mapping[str, nn.Module] | None = None,
 ) -> TrainingResult:
     """Train a network by a plan, going on from the run's checkpoint where there is one.
 
@@ -43,11 +44,17 @@ def train(
     the samples of a step are dealt to them. The first one validates, writes the files and tells
     the progress; all return the same weights.
 
+    Parameters
+    ----------
+    teachers
+        Network of each teacher that the plan names. They are no part of a checkpoint: the run's
+        settings have to say which weights they have.
+
     Raises
     ------
     TrainingError
         If the feed is empty, the checkpoint is of another run, the loss or its gradient is no
-        longer finite, or there are more processes than samples in a step.
+        longer finite, a teacher is missing, or there are more processes than samples in a step.
     OutOfMemoryError
         If the device cannot hold a batch.
     KeyboardInterrupt
@@ -55,6 +62,10 @@ def train(
     """
     if not len(feed):
         raise TrainingError("expected at least one sample to train on, found none")
+    teachers = teachers or {}
+    for name in plan.teachers:
+        if name not in teachers:
+            raise TrainingError(f"expected the network of the teacher {name!r}, found none")
     with joined(device or torch.device("cpu")) as processes, StopRequest() as stop:
         for stage in plan.stages:
             if stage.group < processes.count:
@@ -63,6 +74,8 @@ def train(
                     f"too few for {processes.count} processes"
                 )
         network.to(processes.device).train()
+        for teacher in teachers.values():
+            teacher.to(processes.device).eval().requires_grad_(False)
         session = Session(
             network=network,
             feed=feed,
@@ -72,5 +85,6 @@ def train(
             stop=stop,
             validate=validate,
             on_progress=on_progress if processes.first else None,
+            teachers=teachers,
         )
         return session.train()

@@ -244,7 +244,7 @@ def test_evaluation_by_folds_holds_each_patient_out_once(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["evaluate", "--only", "nobody"], "at least one case to evaluate"),
+        (["evaluate", "--only", "nobody"], "of the data, found nobody"),
         (["evaluate", "--folds", "2"], "--folds needs --run"),
         (["evaluate", "--folds", "9", "--run", "run"], "expected 2 to 2 folds, found 9"),
         (["train", "--run", "run", "--exclude", "one", "--exclude", "two"], "at least one case"),

@@ -9,6 +9,7 @@ import pytest
 
 from models.errors import TrainingError
 from models.training.plan import (
+    Distillation,
     EarlyStop,
     LossWeights,
     Optimiser,
@@ -31,6 +32,8 @@ RECIPE: dict[str, Any] = {
     "amp": "auto",
     "early_stop": {"patience_epochs": 5},
     "augmentation": {"anything": 1},
+    "pseudo_labels": {"anything": 1},
+    "distillation": {"teacher": "abdomen_vnet_3mm"},
     "stages": [
         {"name": "train"},
         {
@@ -39,6 +42,7 @@ RECIPE: dict[str, Any] = {
             "steps": 70,
             "batch": 64,
             "early_stop": None,
+            "distillation": {"teacher": "./other", "weight": 0.2, "where": "unlabelled"},
         },
     ],
 }
@@ -58,12 +62,15 @@ def test_stages_share_the_top_level_and_override_it() -> None:
         schedule=Schedule(name="cosine"),
         amp="auto",
         early_stop=EarlyStop(patience_epochs=5),
+        distillation=Distillation(teacher="abdomen_vnet_3mm", weight=0.4, where="everywhere"),
     )
     assert first.group == 512
     assert (second.epochs, second.steps, second.group) == (None, 70, 1024)
     assert second.optimiser == Optimiser(name="AdamW", learning_rate=5e-5, weight_decay=1e-4)
     assert second.early_stop is None
     assert second.loss == first.loss
+    assert second.distillation == Distillation(teacher="./other", weight=0.2, where="unlabelled")
+    assert plan.teachers == ["abdomen_vnet_3mm", "./other"]
 
 
 def test_a_plan_without_stages_has_one() -> None:
@@ -117,6 +124,11 @@ def test_a_plan_comes_back_from_its_json() -> None:
         ({"amp": "half"}, "amp: expected one of off, bf16, fp16, auto"),
         ({"gradient_clip": 0}, "a gradient_clip over 0"),
         ({"ema_decay": 1}, "ema_decay from 0 to below 1"),
+        ({"distillation": {"weight": 0.4}}, r"distillation: expected a value of teacher"),
+        ({"distillation": {"teacher": " "}}, "the name or folder of a teacher"),
+        ({"distillation": {"teacher": "a", "weight": 1.2}}, "distillation from 0 to 1, found 1.2"),
+        ({"distillation": {"teacher": "a", "where": "here"}}, "one of everywhere, unlabelled"),
+        ({"teacher": "a"}, "did you mean distillation.teacher"),
     ],
 )
 def test_what_is_wrong_is_told(wrong: dict[str, Any], told: str) -> None:
