@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from models.bundle import Bundle, find_bundle
+from models.data.layouts import open_data_set
 from models.errors import TrainingError
 from models.geometry import Volume
 from models.segments import Segment
 from models.training.recipe import Recipe
 from models.training.recipe_data import DataAccess, label_values
+from models.variants import merge
 from operators.label_reading_folder import DicomFolderReader
 from operators.label_reading_names import LabelNumbers
 from operators.loading import scan
@@ -30,14 +33,25 @@ def read_recipe(parsed: argparse.Namespace, bundle: Bundle | None = None) -> Rec
         changes.append({"data": {"layout": parsed.layout}})
     recipe = Recipe.read(bundle, parsed.config, changes)
     if parsed.layout is not None and "sources" in recipe.content:
-        raise TrainingError(
-            f"expected no --layout, since {bundle.name} has sources, not a data set"
-        )
+        recipe = _on_data_set(recipe, parsed.data, parsed.layout)
     for name in ("epochs", "steps", "minutes"):
         value = getattr(parsed, name, None)
         if value is not None:
             recipe = recipe.lasting(name, value)
     return recipe
+
+
+def _on_data_set(recipe: Recipe, folder: Path, layout: str) -> Recipe:
+    """A recipe that has sources of its own, on a data set: organs that both know."""
+    organs = recipe.bundle.class_of
+    if layout == "dicom":  # its organs are found by names and codes
+        stated: Mapping[str, int] = organs
+    else:
+        stated = open_data_set(folder, layout, dicom=DicomFolderReader()).label_values
+    labels = {organ: value for organ, value in stated.items() if organ in organs}
+    data = {"labels": labels, "other_labels": sorted(set(stated.values()) - set(labels.values()))}
+    content = {key: value for key, value in recipe.content.items() if key != "sources"}
+    return replace(recipe, content=merge(content, {"data": {**data, **recipe.part("data")}}))
 
 
 def change_of(text: str) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ from models.training.cases import Case, folds
 from models.training.recipe import Recipe
 from models.training.recipe_data import DataAccess, RecipeData, people_of, read_data
 from models.training.recipe_run import run_recipe
+from models.training.teacher import cases_learnt
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def _evaluate(
 
 
 def _warn_of_known(bundle: Bundle, names: Sequence[str]) -> None:
-    seen = sorted(set(names) & set(bundle.metadata.get("trained_on", {}).get("cases", ())))
+    seen = set(names) & set(cases_learnt(bundle))
     if seen:
         print(f"Learnt from {len(seen)} of these cases: figures of them tell nothing of others.\n")
 

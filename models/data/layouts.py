@@ -96,8 +96,26 @@ def open_data_set(
                 records=tuple(records),
                 label_values=_label_values(name, folder),
             )
-    wanted = f"a data set in the layout {layout}" if layout else "a data set of a known layout"
-    raise TrainingError(f"{folder}: expected {wanted} ({', '.join(LAYOUTS)}), found none")
+    raise TrainingError(f"{folder}: {_nothing_found(folder, layout, dicom)}")
+
+
+def _nothing_found(folder: Path, layout: str | None, dicom: DicomReader | None) -> str:
+    """What was expected, and what the folder may be instead."""
+    if layout is None:
+        wanted = f"expected a data set of a known layout ({', '.join(LAYOUTS)}), found none"
+        others = []
+    else:
+        wanted = f"expected a data set in the layout {layout}, found none"
+        others = [name for name in LAYOUTS if name != layout and _find(name, folder, dicom)]
+    if others:
+        return f"{wanted}; it looks like {others[0]}"
+    inside = [
+        path.name
+        for path in sorted(folder.iterdir())
+        if path.is_dir()
+        and any(_find(name, path, dicom) for name in ([layout] if layout else _FINDERS))
+    ]
+    return f"{wanted}; there is one in its folder {inside[0]}" if inside else wanted
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -120,7 +138,10 @@ def _label_values(layout: str, folder: Path) -> Mapping[str, int]:
 
 
 def _of_patient(record: Record, pattern: str) -> Record:
-    found = re.match(pattern, record.name)
+    try:
+        found = re.match(pattern, record.name)
+    except re.error as exc:
+        raise TrainingError(f"expected a regular expression, found {pattern!r}: {exc}") from exc
     if found is None:
         raise TrainingError(
             f"expected a name that starts like {pattern!r}, found the record {record.name!r}"

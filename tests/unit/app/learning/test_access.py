@@ -10,6 +10,7 @@ import pytest
 
 from app.learning.access import data_access, read_recipe
 from models.bundle import Bundle
+from models.data.miniature import make_btcv
 from models.errors import TrainingError
 from operators.label_reading_folder import DicomFolderReader
 from tests.small_recipes import LABELS, RECIPE, with_recipe
@@ -51,11 +52,19 @@ def test_a_recipe_is_changed_by_the_options(tiny_bundle: Bundle) -> None:
     assert recipe.plan.stages[0].epochs is None
 
 
-def test_a_recipe_of_sources_has_no_layout(tiny_bundle: Bundle) -> None:
+def test_a_recipe_of_sources_takes_a_data_set_where_its_layout_is_named(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    """So that a model with weights can be measured on whatever data set a user has."""
     with_recipe(tiny_bundle, {"sources": [], "epochs": 1})
     assert "sources" in read_recipe(options(tiny_bundle)).content
-    with pytest.raises(TrainingError, match="expected no --layout"):
-        read_recipe(options(tiny_bundle, layout="dicom"))
+    make_btcv(tmp_path / "btcv", 1, tests=0, spacing_mm=12.0)
+    content = read_recipe(options(tiny_bundle, layout="btcv", data=tmp_path / "btcv")).content
+    assert "sources" not in content
+    assert content["data"]["labels"] == {"liver": 6, "kidney_left": 3, "kidney_right": 2}
+    assert content["data"]["other_labels"] == [1, 4, 5, 7, 8, 9, 10, 11, 12, 13]
+    named = read_recipe(options(tiny_bundle, layout="dicom", data=tmp_path)).content["data"]
+    assert named["labels"] == tiny_bundle.class_of
 
 
 def test_organs_of_dicom_are_known_by_label_name_and_codes(tiny_bundle: Bundle) -> None:

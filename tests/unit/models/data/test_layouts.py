@@ -11,6 +11,7 @@ import pytest
 
 from models.data.label_values import BTCV, FLARE22
 from models.data.layouts import find_records, natural, open_data_set
+from models.data.miniature import make_btcv
 from models.errors import TrainingError
 from tests.datasets.tiny import write_case, write_png
 
@@ -217,3 +218,17 @@ def test_a_moved_data_set_has_the_same_records(tmp_path: Path) -> None:
 
 def test_numbers_in_names_are_numbers() -> None:
     assert sorted(["b", "a10", "a9", "a"], key=natural) == ["a", "a9", "a10", "b"]
+
+
+def test_a_folder_of_another_layout_is_told_what_it_looks_like(tmp_path: Path) -> None:
+    make_btcv(tmp_path / "sets" / "abdomen", 1, tests=0, spacing_mm=12.0)
+    with pytest.raises(TrainingError, match="layout flare22, found none; it looks like btcv"):
+        find_records(tmp_path / "sets" / "abdomen", "flare22")
+    with pytest.raises(TrainingError, match="there is one in its folder abdomen"):
+        find_records(tmp_path / "sets")
+
+
+def test_a_pattern_that_is_none_is_told(tmp_path: Path) -> None:
+    make_btcv(tmp_path, 1, tests=0, spacing_mm=12.0)
+    with pytest.raises(TrainingError, match="expected a regular expression"):
+        find_records(tmp_path, patient_pattern="(")
