@@ -202,11 +202,24 @@ class Bundle:
             raise BundleError(f"{self.name}: the weights are of another network: {exc}") from exc
         return self.as_volume_network(network).eval().requires_grad_(False)
 
-    def save_weights(self, state: Mapping[str, Tensor], notes: Mapping[str, Any]) -> Bundle:
-        """Store weights in half precision and their sha256 and `notes` in the metadata."""
+    def save_weights(
+        self, state: Mapping[str, Tensor], notes: Mapping[str, Any], *, halve: bool = True
+    ) -> Bundle:
+        """Store weights, and their sha256 and `notes` in the metadata.
+
+        Parameters
+        ----------
+        state
+            By the names of the bundle's network.
+        notes
+            Go over the metadata.
+        halve
+            In half precision, where they fit into it.
+        """
         self.weights.parent.mkdir(parents=True, exist_ok=True)
         partial = self.weights.with_suffix(".partial")
-        save_file({name: _halved(value).contiguous() for name, value in state.items()}, partial)
+        stored = {name: _halved(value) if halve else value for name, value in state.items()}
+        save_file({name: value.contiguous() for name, value in stored.items()}, partial)
         os.replace(partial, self.weights)
         metadata = {**self.metadata, "weights_sha256": sha256_of(self.weights), **notes}
         target = self.folder / "configs" / "metadata.json"

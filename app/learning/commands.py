@@ -16,6 +16,7 @@ def add_commands(commands: Commands) -> None:
     _add_train(commands)
     _add_evaluate(commands)
     _add_data(commands)
+    _add_import(commands)
     from app.export import add_command
 
     add_command(commands)
@@ -93,6 +94,16 @@ def _add_data(commands: Commands) -> None:
     check.set_defaults(command=_data_check)
 
 
+def _add_import(commands: Commands) -> None:
+    parser = commands.add_parser("import", help="give a model the weights of a checkpoint")
+    parser.add_argument("weights", type=Path, metavar="FILE", help=".safetensors, .pt or .pth")
+    parser.add_argument("--model", required=True, help="name of the bundle whose network it is")
+    parser.add_argument("-m", "--models", type=Path, help="folder of bundles, or one bundle")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="gets the bundle")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print what is being done")
+    parser.set_defaults(command=_import)
+
+
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="name of the bundle (default: the one there is)")
     parser.add_argument("-m", "--models", type=Path, help="folder of bundles, or one bundle")
@@ -141,6 +152,12 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     from app.learning.evaluation import run_evaluation
 
     return run_evaluation(parsed)
+
+
+def _import(parsed: argparse.Namespace) -> int:
+    from app.learning.importing import run_import
+
+    return run_import(parsed)
 
 
 def _data_check(parsed: argparse.Namespace) -> int:

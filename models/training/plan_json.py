@@ -14,7 +14,16 @@ from models.training.plan import Stage, TrainingPlan
 
 #: Keys of `train.json` that others read.
 KEYS_OF_OTHERS = frozenset(
-    ("data", "samples", "augmentation", "phantoms", "sources", "pseudo_labels", "notes")
+    (
+        "data",
+        "samples",
+        "augmentation",
+        "phantoms",
+        "sources",
+        "initial_weights",
+        "pseudo_labels",
+        "notes",
+    )
 )
 #: Keys that hold for the whole run.
 RUN_KEYS = frozenset(("seed", "workers", "checkpoint_every_s"))

@@ -4,6 +4,8 @@
               "validation_share": 0.2, "patient_pattern": "...", "shades": {...}},
      "samples": {"kind": "patches" | "volumes" | "slices" | "patients", ...},
      "augmentation": {...},
+     "initial_weights": "NAME" | "FOLDER" | "FILE.pth",      weights to start from
+     "pseudo_labels": {"teacher": "NAME", "least_confidence": 0.9},
      ...}                        the training plan, see models/training/plan_json.py
 
 `labels` gives the value, or values, of each organ in the data set. The starter models have

@@ -15,6 +15,7 @@ from torch import Tensor
 from models.bundle import Bundle
 from models.data.cache import CachedCases
 from models.training.feed import Feed
+from models.training.initial_weights import InitialWeights
 from models.training.pace import Progress
 from models.training.parallel import first_process
 from models.training.pseudo_labels import FilledCases, pseudo_labels_of
@@ -51,7 +52,7 @@ def run_recipe(
         If the recipe, its data or the folder cannot be used.
     """
     _ = recipe.plan  # a fault in it is told before the data are read
-    refuse_known(find_teachers(recipe), recipe, access.exclude)
+    refuse_known(_sources(find_teachers(recipe), InitialWeights.of(recipe)), recipe, access.exclude)
     data = read_data(recipe, access)
     return train_on(recipe, data, folder, device=device, on_progress=on_progress)
 
@@ -66,18 +67,24 @@ def train_on(
 ) -> Bundle:
     """As `run_recipe`, on data that are there already."""
     bundle, plan = recipe.bundle, recipe.plan
-    teachers = find_teachers(recipe)
-    if teachers:
-        refuse_known(teachers, recipe, {n for c in data.validation for n in (c.name, c.patient)})
+    teachers, initial = find_teachers(recipe), InitialWeights.of(recipe)
+    sources = _sources(teachers, initial)
+    if sources:
+        refuse_known(sources, recipe, {n for c in data.validation for n in (c.name, c.patient)})
     data = _with_pseudo_labels(recipe, teachers, data, folder / PSEUDO_LABELS, device)
     feed = feed_of(recipe, data)
     networks = {name: load_teacher(name, teachers[name], recipe) for name in plan.teachers}
     torch.manual_seed(plan.seed)  # the first weights
-    network = bundle.as_volume_network(bundle.build_network())
+    network = bundle.build_network()
+    if initial is not None:
+        initial.load_into(network)
+    network = bundle.as_volume_network(network)
     validate = Validator(bundle, data.validation, device) if len(data.validation) else None
     settings = {"model": bundle.name, "inference": bundle.inference, "train": recipe.content}
     if teachers:  # their weights decide as much as the data do
         settings["teachers"] = {name: teacher.sha256 for name, teacher in teachers.items()}
+    if initial is not None:
+        settings["initial_weights"] = initial.sha256
     with RunFolder.open(folder, settings) as run:
         result = train(
             network,
@@ -94,7 +101,7 @@ def train_on(
         # not before: a call that fails leaves the result of an earlier one as it is
         copy = _copy(recipe, folder)
         state = _own_names(bundle, result.state)
-        notes = {**_notes(result, feed, data), **_notes_of_teachers(teachers.values())}
+        notes = _notes(result, feed, data) | _notes_of_others(teachers.values(), initial)
         return copy.save_weights(state, {"trained_on": notes})
 
 
@@ -147,12 +154,24 @@ def _notes(result: TrainingResult, feed: Feed, data: RecipeData) -> dict[str, An
     }
 
 
-def _notes_of_teachers(teachers: Iterable[Bundle]) -> dict[str, Any]:
+def _sources(teachers: Mapping[str, Bundle], initial: InitialWeights | None) -> dict[str, Bundle]:
+    """All bundles whose knowledge goes into a training."""
+    if initial is None or initial.bundle is None:
+        return dict(teachers)
+    return {**teachers, initial.name: initial.bundle}
+
+
+def _notes_of_others(teachers: Iterable[Bundle], initial: InitialWeights | None) -> dict[str, Any]:
     """What a bundle owes to others: their weights, and the cases that these know."""
+    notes: dict[str, Any] = {}
     told = {teacher.sha256: teacher for teacher in teachers}
-    if not told:
-        return {}
-    return {
-        "teachers": [{"name": t.name, "weights_sha256": digest} for digest, t in told.items()],
-        "teacher_cases": sorted({case for t in told.values() for case in cases_learnt(t)}),
-    }
+    known = {case for teacher in told.values() for case in cases_learnt(teacher)}
+    if told:
+        notes["teachers"] = [{"name": t.name, "weights_sha256": d} for d, t in told.items()]
+    if initial is not None:
+        notes["initial_weights"] = {
+            "name": Path(initial.name).name,
+            "weights_sha256": initial.sha256,
+        }
+        known |= set(cases_learnt(initial.bundle)) if initial.bundle else set()
+    return {**notes, "teacher_cases": sorted(known)} if known else notes

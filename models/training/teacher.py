@@ -31,7 +31,7 @@ def find_teacher(wanted: str, student: Bundle) -> Bundle:
         grid, window or dimensions; these must agree since both see the same samples.
     """
     try:
-        teacher = _find(wanted, student)
+        teacher = find_bundle_of(wanted, student)
     except BundleError as exc:
         raise TrainingError(f"teacher {wanted!r}: {exc}") from exc
     if not teacher.sha256:
@@ -46,7 +46,8 @@ def find_teacher(wanted: str, student: Bundle) -> Bundle:
     return teacher
 
 
-def _find(wanted: str, student: Bundle) -> Bundle:
+def find_bundle_of(wanted: str, student: Bundle) -> Bundle:
+    """A bundle by its name, beside the student or shipped, or by its folder; raises BundleError."""
     if "/" in wanted:
         return find_bundle(None, Path(wanted).expanduser())
     beside = student.folder.parent

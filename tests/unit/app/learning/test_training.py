@@ -10,6 +10,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import torch
 
 from app.cli import main
 from app.learning.access import change_of, read_dicom_folder
@@ -183,6 +184,38 @@ def test_a_run_that_is_over_only_writes_its_result_again(
     assert trained.sha256 == Bundle.read(run / "all_liver").sha256
     assert (run / CHECKPOINT).stat().st_mtime_ns >= before
     assert len((run / "curves.csv").read_text().splitlines()) == 3
+
+
+def test_training_starts_from_the_weights_that_it_is_given(
+    liver_bundle: Bundle, data: Path, tmp_path: Path, set_config: SetConfig
+) -> None:
+    known = {"trained_on": {"cases": ["three-a"]}}
+    state = liver_bundle.load_network().state_dict()
+    start = liver_bundle.save_weights(state, known)
+    options = ["--set", f"initial_weights={start.folder}", "--set", "ema_decay=0"]
+    still = ["--set", "optimiser.learning_rate=1e-12", "--set", "optimiser.weight_decay=0"]
+    assert train(liver_bundle, data, tmp_path / "run", *options, *still) == 0
+    trained = Bundle.read(tmp_path / "run" / "all_liver")
+    torch.testing.assert_close(
+        trained.load_network().state_dict(), start.load_network().state_dict()
+    )
+    notes = trained.metadata["trained_on"]
+    assert notes["initial_weights"]["weights_sha256"] == start.sha256
+    assert notes["teacher_cases"] == ["three-a"]
+
+
+def test_weights_that_know_who_is_held_out_are_refused(
+    liver_bundle: Bundle,
+    data: Path,
+    tmp_path: Path,
+    set_config: SetConfig,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    state = liver_bundle.load_network().state_dict()
+    start = liver_bundle.save_weights(state, {"trained_on": {"cases": ["two-a"]}})
+    options = ["--set", f"initial_weights={start.folder}", "--exclude", "two"]
+    assert train(liver_bundle, data, tmp_path / "run", *options) == 20
+    assert "two-a" in capsys.readouterr().err
 
 
 def test_a_run_folder_is_not_taken_for_another_run(

@@ -1,0 +1,72 @@
+"""Weights that a training starts from: another bundle's, or a checkpoint's from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from models.bundle import Bundle, sha256_of
+from models.errors import BundleError, TrainingError
+from models.interchange.weights import first_line, read_state
+from models.training.recipe import Recipe
+from models.training.teacher import find_bundle_of
+
+#: Checkpoints; anything else names a bundle.
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitialWeights:
+    """What `initial_weights` of a recipe names.
+
+    Parameters
+    ----------
+    name
+        As the recipe gives it.
+    state
+        By the names of the recipe's network.
+    sha256
+        Of the file.
+    bundle
+        Whose weights they are; None for a checkpoint, of which nobody knows the cases.
+    """
+
+    name: str
+    state: Mapping[str, Tensor] = field(repr=False)
+    sha256: str
+    bundle: Bundle | None
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> InitialWeights | None:
+        """Read them; None where a recipe starts from random ones.
+
+        Raises
+        ------
+        TrainingError
+            If there are no such weights, or they cannot be read.
+        """
+        wanted = recipe.content.get("initial_weights")
+        if wanted is None:
+            return None
+        if not isinstance(wanted, str):
+            raise TrainingError(f"initial_weights: expected a name or path, found {wanted!r}")
+        try:
+            bundle = None
+            if not wanted.endswith(SUFFIXES):
+                bundle = find_bundle_of(wanted, recipe.bundle)
+            path = Path(wanted).expanduser() if bundle is None else bundle.weights
+            return cls(name=wanted, state=read_state(path), sha256=sha256_of(path), bundle=bundle)
+        except BundleError as exc:
+            raise TrainingError(f"initial_weights {wanted!r}: {exc}") from exc
+
+    def load_into(self, network: nn.Module) -> None:
+        """Give a network these weights; raises TrainingError where they are of another one."""
+        try:
+            network.load_state_dict(self.state)
+        except RuntimeError as exc:
+            raise TrainingError(
+                f"initial_weights {self.name!r} are of another network: {first_line(exc)}"
+            ) from exc

@@ -1,0 +1,58 @@
+"""Where a training starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.bundle import Bundle
+from models.errors import TrainingError
+from models.training.initial_weights import InitialWeights
+from models.training.recipe import Recipe
+
+
+def recipe(bundle: Bundle, **content: object) -> Recipe:
+    return Recipe(bundle=bundle, content=content)
+
+
+def test_a_bundles_weights_are_taken_with_the_cases_they_know(tiny_bundle: Bundle) -> None:
+    initial = InitialWeights.of(recipe(tiny_bundle, initial_weights=str(tiny_bundle.folder)))
+    assert initial is not None
+    assert initial.bundle is not None
+    assert initial.sha256 == tiny_bundle.sha256
+    network = tiny_bundle.build_network()
+    initial.load_into(network)
+    torch.testing.assert_close(network.state_dict(), tiny_bundle.load_network().state_dict())
+
+
+def test_a_checkpoint_is_a_start_too(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    state = tiny_bundle.build_network().state_dict()
+    torch.save(
+        {"state_dict": {f"module.{name}": v for name, v in state.items()}}, tmp_path / "a.pth"
+    )
+    initial = InitialWeights.of(recipe(tiny_bundle, initial_weights=str(tmp_path / "a.pth")))
+    assert initial is not None
+    assert initial.bundle is None
+    torch.testing.assert_close(dict(initial.state), dict(state))
+
+
+def test_without_a_word_of_it_a_training_starts_from_nothing(tiny_bundle: Bundle) -> None:
+    assert InitialWeights.of(recipe(tiny_bundle)) is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [(3, "expected a name or path"), ("nobody", "nobody"), ("no/file.pth", "cannot read")],
+)
+def test_what_is_not_there_is_told(tiny_bundle: Bundle, wanted: object, told: str) -> None:
+    with pytest.raises(TrainingError, match=told):
+        InitialWeights.of(recipe(tiny_bundle, initial_weights=wanted))
+
+
+def test_weights_of_another_network_are_refused(tiny_bundle: Bundle) -> None:
+    initial = InitialWeights.of(recipe(tiny_bundle, initial_weights=str(tiny_bundle.folder)))
+    assert initial is not None
+    with pytest.raises(TrainingError, match="are of another network"):
+        initial.load_into(torch.nn.Conv3d(1, 1, 1))
