@@ -14,6 +14,7 @@ from models.phantom.anatomy import Anatomy
 from models.phantom.painting import Painter
 from models.phantom.plane import PlaneMaker
 from models.phantom.scanner import Scanner
+from models.phantom.shapes import Capsule
 from models.phantom.structures import Structure
 
 #: Number of each organ in a person's labels; 1 to 9 are those of the phantom itself.
@@ -42,9 +43,14 @@ _BY_NAME = {
     "right flexure": "bowel",
     "left flexure": "bowel",
 }
-#: Room around the body.
-_MARGIN_MM = 8.0
+#: Room around the body, and what is left out of the phantom's trunk from below: pelvis and bowel.
+_MARGIN_MM, _PELVIS_MM = 8.0, 45.0
 _TUMOUR_HU = 42
+#: Largest radius of a tumour: one of 4 cm is seen on coarse grids, too.
+_TUMOUR_MM = 20.0
+#: The phantom's adrenal limbs are thin; at this many times their radius each gland has the 4 to
+#: 5 ml of a real one, which a grid of a few millimetres can show.
+_ADRENAL_SWELLING = 2.8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,12 +76,12 @@ class Person:
 
 @lru_cache(maxsize=8)
 def person(seed: int, spacing_mm: float) -> Person:
-    """The person of a seed, in portal phase, on an isotropic grid around the trunk.
+    """The person of a seed, in portal phase, on an isotropic grid around the abdomen.
 
     Slices have no thickness, unlike those of `models.phantom`: that takes a quarter of the time.
     """
     anatomy = Anatomy.draw(seed, "portal")
-    anatomy = replace(anatomy, structures=tuple(map(_labelled, anatomy.structures)))
+    anatomy = replace(anatomy, structures=_labelled_structures(anatomy.structures))
     geometry = _grid(anatomy, spacing_mm)
     planes = PlaneMaker(anatomy, geometry)
     scanner = Scanner.draw(seed, geometry, False)
@@ -91,6 +97,7 @@ def person(seed: int, spacing_mm: float) -> Person:
 
 def _grid(anatomy: Anatomy, spacing_mm: float) -> VolumeGeometry:
     low, high = anatomy.extent_mm()
+    low = low + np.array([0.0, 0.0, _PELVIS_MM])
     room = np.array([_MARGIN_MM, _MARGIN_MM, 0.0])
     width, height, depth = np.ceil((high - low + 2 * room) / spacing_mm).astype(int).tolist()
     last_mm = (np.array([width, height, depth]) - 1) * spacing_mm
@@ -104,7 +111,7 @@ def with_tumour(someone: Person, seed: int) -> tuple[Volume, NDArray[np.bool_]]:
     spacing_mm = someone.hu.geometry.spacing_mm
     depth_mm = ndimage.distance_transform_edt(liver, sampling=spacing_mm)
     centre = np.unravel_index(int(depth_mm.argmax()), liver.shape)
-    radius_mm = min(float(depth_mm.max()), 16.0)
+    radius_mm = min(float(depth_mm.max()), _TUMOUR_MM)
     axes = [
         (np.arange(n) - at) * mm for n, at, mm in zip(liver.shape, centre, spacing_mm, strict=True)
     ]
@@ -116,12 +123,34 @@ def with_tumour(someone: Person, seed: int) -> tuple[Volume, NDArray[np.bool_]]:
     return Volume(hu=hu, geometry=someone.hu.geometry), tumour
 
 
+def _labelled_structures(structures: tuple[Structure, ...]) -> tuple[Structure, ...]:
+    """All structures with the numbers of their organs, adrenals ahead of the kidneys.
+
+    Behind kidney and liver they would be hidden in some people.
+    """
+    adrenals = [_adrenal(structure) for structure in structures if structure.name == "adrenal"]
+    others = [_labelled(structure) for structure in structures if structure.name != "adrenal"]
+    first = next(n for n, structure in enumerate(others) if structure.name == "kidney")
+    return (*others[:first], *adrenals, *others[first:])
+
+
 def _labelled(structure: Structure) -> Structure:
     """The structure with the number of its organ, where the phantom itself gives it none."""
-    organ = _BY_NAME.get(structure.name)
-    if structure.name.endswith("colon"):
-        organ = "bowel"
-    if structure.name == "adrenal":
-        low, high = structure.parts[0].bounds
-        organ = "adrenal_left" if low[0] + high[0] > 0 else "adrenal_right"
+    organ = "bowel" if structure.name.endswith("colon") else _BY_NAME.get(structure.name)
     return structure if organ is None else replace(structure, label=ORGANS[organ])
+
+
+def _adrenal(structure: Structure) -> Structure:
+    """An adrenal gland of a real one's volume, with the number of its side."""
+    low, high = structure.parts[0].bounds
+    organ = "adrenal_left" if low[0] + high[0] > 0 else "adrenal_right"
+    limbs = tuple(
+        replace(
+            part,
+            start_radius=_ADRENAL_SWELLING * part.start_radius,
+            end_radius=_ADRENAL_SWELLING * part.end_radius,
+        )
+        for part in structure.parts
+        if isinstance(part, Capsule)
+    )
+    return replace(structure, parts=limbs, label=ORGANS[organ])
