@@ -63,13 +63,13 @@ class Bundle:
         BundleError
             If a file is missing, malformed, or contradicts another.
         """
-        inference = _read_json(folder / "configs" / "inference.json")
-        labels = _read_json(folder / "configs" / "labels.json")
+        inference = read_json(folder / "configs" / "inference.json")
+        labels = read_json(folder / "configs" / "labels.json")
         try:
             entries = labels["segments"]
             bundle = cls(
                 folder=folder,
-                metadata=_read_json(folder / "configs" / "metadata.json"),
+                metadata=read_json(folder / "configs" / "metadata.json"),
                 inference=inference,
                 segments=tuple(
                     Segment.from_json(entry) for entry in entries if entry["number"] is not None
@@ -317,7 +317,8 @@ def is_bundle(folder: Path) -> bool:
         raise BundleError(f"cannot read {folder}: {exc.strerror or exc}") from exc
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """An object of a bundle's configuration; raises BundleError where there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:

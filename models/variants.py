@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.bundle import Bundle
+from models.bundle import Bundle, read_json
 from models.errors import BundleError
 
 #: Keys a variant may have.
@@ -29,7 +29,7 @@ KEYS = {"description", "segments", "add", "metadata", "inference", "train"}
 def variants_of(folder: Path) -> dict[str, str]:
     """Name and description of each variant of a bundle."""
     files = sorted((folder / "configs" / "variants").glob("*.json"))
-    return {file.stem: str(_read(file).get("description", "")) for file in files}
+    return {file.stem: str(read_json(file).get("description", "")) for file in files}
 
 
 def make_variant(bundle: Bundle, names: Sequence[str], target: Path) -> Bundle:
@@ -42,7 +42,7 @@ def make_variant(bundle: Bundle, names: Sequence[str], target: Path) -> Bundle:
     BundleError
         If there is no such variant, it is malformed, or what comes out is no bundle.
     """
-    parts = {name: _read(bundle.folder / "configs" / f"{name}.json") for name in _FILES}
+    parts = {name: read_json(bundle.folder / "configs" / f"{name}.json") for name in _FILES}
     for name in names:
         known = variants_of(bundle.folder)
         if name not in known:
@@ -50,7 +50,7 @@ def make_variant(bundle: Bundle, names: Sequence[str], target: Path) -> Bundle:
                 f"expected a variant of {bundle.name}: {', '.join(known) or 'there is none'}; "
                 f"found {name!r}"
             )
-        _apply(parts, _read(bundle.folder / "configs" / "variants" / f"{name}.json"), name)
+        _apply(parts, read_json(bundle.folder / "configs" / "variants" / f"{name}.json"), name)
     (target / "configs").mkdir(parents=True, exist_ok=True)
     for name, content in parts.items():
         text = json.dumps(content, indent=2, ensure_ascii=False)
@@ -120,13 +120,3 @@ def _keep_labels(data: dict[str, Any], wanted: Sequence[str]) -> None:
 
 def _listed(value: int | Sequence[int]) -> Sequence[int]:
     return [value] if isinstance(value, int) else value
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise BundleError(f"cannot read {path}: {exc}") from exc
-    if not isinstance(content, dict):
-        raise BundleError(f"expected an object in {path}, found {type(content).__name__}")
-    return content
