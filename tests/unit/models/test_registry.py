@@ -86,6 +86,22 @@ DEFINITIONS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
         },
         (2, 3, 64, 48),
     ),
+    **{
+        name: (
+            {
+                "_target_": f"models.networks.plain_conv_unet.{name}",
+                "in_channels": 1,
+                "out_channels": 4,
+                "features": [4, 8, 16],
+                "kernel_sizes": [[1, 3, 3], [3, 3, 3], [3, 3, 3]],
+                "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2]],
+                "convolutions": [2, 2, 2],
+                "decoder_convolutions": [1, 1],
+            },
+            (1, 1, 8, 16, 24),
+        )
+        for name in ("PlainConvUNet", "ResidualEncoderUNet")
+    },
 }
 EACH = pytest.mark.parametrize("name", DEFINITIONS)
 
