@@ -12,7 +12,6 @@ NAME/
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from models.digests import sha256_of_file
 from models.errors import BundleError
 from models.networks.slice_wise import SliceWise
 from models.preprocessing import Preprocessing
@@ -242,14 +242,10 @@ def _halved(value: Tensor) -> Tensor:
 
 def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file; raises BundleError where it cannot be read."""
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as stream:
-            for block in iter(lambda: stream.read(1 << 20), b""):
-                digest.update(block)
+        return sha256_of_file(path)
     except OSError as exc:
         raise BundleError(f"cannot read {path}: {exc.strerror or exc}") from exc
-    return digest.hexdigest()
 
 
 def find_bundle(name: str | None, root: Path | None = None) -> Bundle:

@@ -26,6 +26,7 @@ from models.data.grid import resample_case
 from models.data.listing import is_hidden
 from models.data.reading import Reading, read_case
 from models.data.records import Record
+from models.digests import sha256_of_file
 from models.errors import TrainingError
 from models.network_grid import NetworkGrid
 from models.training.cases import Case
@@ -202,14 +203,10 @@ def digest_of(path: Path) -> str:
     if path.is_dir():
         digests = sorted(digest_of(file) for file in _files_in(path))
         return hashlib.sha256("".join(digests).encode()).hexdigest()
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as stream:
-            for block in iter(lambda: stream.read(1 << 20), b""):
-                digest.update(block)
+        return sha256_of_file(path)
     except OSError as exc:
         raise TrainingError(f"{path}: expected a readable file, found {exc.strerror}") from exc
-    return digest.hexdigest()
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
