@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from models.training.feed import Sample
+from models.training.memory_format import MemoryFormat
 from models.training.pace import Progress
 from models.training.plan import Optimiser, Schedule, Stage, TrainingPlan
 from models.training.run_folder import RunFolder
@@ -73,9 +74,17 @@ STAGE = Stage(
 STEPS_PER_EPOCH = 3
 
 
-def plan(*stages: Stage, checkpoint_every_s: float = 120.0, workers: int = 1) -> TrainingPlan:
+def plan(
+    *stages: Stage,
+    checkpoint_every_s: float = 120.0,
+    workers: int = 1,
+    memory_format: MemoryFormat = "contiguous",
+) -> TrainingPlan:
     return TrainingPlan(
-        stages=stages or (STAGE,), checkpoint_every_s=checkpoint_every_s, workers=workers
+        stages=stages or (STAGE,),
+        checkpoint_every_s=checkpoint_every_s,
+        workers=workers,
+        memory_format=memory_format,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from models.errors import TrainingError
+from models.training.memory_format import NAMES, MemoryFormat
 
 #: Part of a warm-up schedule in which the rate rises, where nothing is said.
 WARMUP = 0.02
@@ -201,12 +202,15 @@ class TrainingPlan:
         Threads that draw samples ahead.
     checkpoint_every_s
         Seconds between two checkpoints.
+    memory_format
+        How weights lie in memory while they are trained, see `models.training.memory_format`.
     """
 
     stages: tuple[Stage, ...]
     seed: int = 0
     workers: int = 1
     checkpoint_every_s: float = 120.0
+    memory_format: MemoryFormat = "contiguous"
 
     @property
     def teachers(self) -> list[str]:
@@ -220,3 +224,4 @@ class TrainingPlan:
         _check(self.seed >= 0, "a seed from 0 up", self.seed)
         _check(self.workers >= 1, "1 worker or more", self.workers)
         _check(self.checkpoint_every_s >= 0, "seconds from 0 up", self.checkpoint_every_s)
+        _check(self.memory_format in NAMES, f"one of {', '.join(NAMES)}", self.memory_format)

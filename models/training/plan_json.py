@@ -26,7 +26,7 @@ KEYS_OF_OTHERS = frozenset(
     )
 )
 #: Keys that hold for the whole run.
-RUN_KEYS = frozenset(("seed", "workers", "checkpoint_every_s"))
+RUN_KEYS = frozenset(("seed", "workers", "checkpoint_every_s", "memory_format"))
 STAGE_KEYS = frozenset(f.name for f in dataclasses.fields(Stage)) - {"name"}
 #: All keys of a plan at its top level.
 PLAN_KEYS = RUN_KEYS | STAGE_KEYS | {"stages"}

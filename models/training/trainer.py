@@ -15,6 +15,7 @@ from torch import nn
 
 from models.errors import TrainingError
 from models.training.feed import Feed
+from models.training.memory_format import arrange
 from models.training.pace import Progress
 from models.training.parallel import joined
 from models.training.plan import TrainingPlan
@@ -74,6 +75,7 @@ def train(
                     f"too few for {processes.count} processes"
                 )
         network.to(processes.device).train()
+        arrange(network, plan.memory_format)
         for teacher in teachers.values():
             teacher.to(processes.device).eval().requires_grad_(False)
         session = Session(

@@ -115,6 +115,25 @@ def test_a_run_stopped_in_its_second_stage_goes_on_there(tmp_path: Path) -> None
     ]
 
 
+def test_channels_last_alters_rounding_alone_and_resumes_to_the_bit(tmp_path: Path) -> None:
+    def wide(seed: int = 0) -> nn.Module:
+        torch.manual_seed(seed)
+        middle = nn.Conv3d(4, 4, 3, padding=1)
+        return nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), middle, nn.ReLU(), nn.Conv3d(4, 2, 1))
+
+    usual = run(tmp_path / "usual", plan(), net=wide())
+    the_plan = plan(checkpoint_every_s=0, memory_format="channels_last")
+    net = wide()
+    straight = run(tmp_path / "a", the_plan, net=net)
+    assert not net.get_parameter("1.weight").is_contiguous()
+    for name, value in usual.state.items():
+        torch.testing.assert_close(straight.state[name], value, rtol=1e-3, atol=1e-4, msg=name)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "b", the_plan, net=wide(), on_progress=Stop(5))
+    resumed = run(tmp_path / "b", the_plan, net=wide(seed=9))
+    assert_same(straight.state, resumed.state)
+
+
 def test_a_finished_run_gives_its_weights_again_without_a_step(tmp_path: Path) -> None:
     first = run(tmp_path, plan())
     told: list[Progress] = []
