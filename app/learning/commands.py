@@ -78,6 +78,12 @@ def _add_evaluate(commands: Commands) -> None:
     )
     evaluate.add_argument("--folds", type=int, help="train and test leaving patients out")
     evaluate.add_argument("--run", type=Path, help="folder of the folds' checkpoints")
+    evaluate.add_argument(
+        "--teachers",
+        type=Path,
+        metavar="RUN",
+        help="of other folds, whose models are each fold's teachers and initial weights",
+    )
     _length(evaluate)
     evaluate.set_defaults(command=_evaluate)
 

@@ -23,6 +23,7 @@ from models.training.cases import Case, folds
 from models.training.recipe import Recipe
 from models.training.recipe_data import DataAccess, RecipeData, people_of, read_data
 from models.training.recipe_run import run_recipe
+from models.training.stand_ins import with_stand_ins
 from models.training.teacher import cases_learnt
 
 log = logging.getLogger(__name__)
@@ -109,9 +110,11 @@ def _leave_patients_out(
     evaluator = Evaluator(recipe.bundle, parsed.nsd_tolerance_mm)
     for number, patients in enumerate(folds(people_of(recipe, access), parsed.folds)):
         log.info("fold %d holds out %s", number, ", ".join(patients))
+        name = f"fold{number}"
+        own = with_stand_ins(recipe, parsed.teachers / name) if parsed.teachers else recipe
         without = replace(access, exclude=[*access.exclude, *patients], only=())
         device = choose_device(parsed.device)
-        trained = run_recipe(recipe, without, parsed.run / f"fold{number}", device=device)
+        trained = run_recipe(own, without, parsed.run / name, device=device)
         held_out = read_data(recipe, replace(access, only=patients), on_own_grid=True)
         _evaluate(evaluator, Segmenter(trained, parsed.device), cases_of(held_out, "all"), writer)
     return evaluator.evaluation()

@@ -271,6 +271,25 @@ def test_evaluation_by_folds_holds_each_patient_out_once(
     ]
 
 
+def test_each_fold_learns_from_the_teacher_of_its_own_fold(
+    liver_bundle: Bundle, data: Path, tmp_path: Path, set_config: SetConfig
+) -> None:
+    paths = ["-m", str(liver_bundle.folder), "--data", str(data), "--device", "cpu"]
+    options = ["evaluate", *paths, "--folds", "2", "--epochs", "1"]
+    teachers, run = tmp_path / "teachers", tmp_path / "folds"
+    assert main([*options, "--run", str(teachers)]) == 0
+    taught = ["--set", "distillation.teacher=all_liver", "--teachers", str(teachers)]
+    assert main([*options, "--run", str(run), *taught]) == 0
+    digests = set()
+    for number in range(2):
+        teacher = Bundle.read(teachers / f"fold{number}" / "all_liver")
+        notes = Bundle.read(run / f"fold{number}" / "all_liver").metadata["trained_on"]
+        assert notes["teachers"] == [{"name": "all_liver", "weights_sha256": teacher.sha256}]
+        assert notes["teacher_cases"] == notes["cases"]
+        digests.add(teacher.sha256)
+    assert len(digests) == 2
+
+
 # --- what cannot be done
 
 
@@ -280,6 +299,10 @@ def test_evaluation_by_folds_holds_each_patient_out_once(
         (["evaluate", "--only", "nobody"], "of the data, found nobody"),
         (["evaluate", "--folds", "2"], "--folds needs --run"),
         (["evaluate", "--folds", "9", "--run", "run"], "expected 2 to 2 folds, found 9"),
+        (
+            ["evaluate", "--folds", "2", "--run", "run", "--teachers", "run"],
+            "all_liver: expected a teacher in its recipe, found none",
+        ),
         (["train", "--run", "run", "--exclude", "one", "--exclude", "two"], "at least one case"),
     ],
 )
