@@ -37,7 +37,7 @@ def run_export(parsed: argparse.Namespace) -> int:
     OutputError
         If it cannot be written.
     """
-    from models.bundle import find_bundle  # loads PyTorch
+    from models.bundle_folders import find_bundle  # loads PyTorch
     from models.exporting.monai_folder import export_monai
     from models.exporting.onnx_file import export_onnx
     from models.exporting.torchscript import export_torchscript

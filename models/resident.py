@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.bundle import find_bundle
+from models.bundle_folders import find_bundle
 from models.segmenter import Segmenter
 from models.turns import Turn, any_time
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.bundle import Bundle, find_bundle
+from models.bundle import Bundle
+from models.bundle_folders import find_bundle
 from models.data.layouts import open_data_set
 from models.errors import TrainingError
 from models.geometry import Volume

@@ -6,7 +6,8 @@ import argparse
 import shutil
 from pathlib import Path
 
-from models.bundle import Bundle, find_bundle, sha256_of
+from models.bundle import Bundle, sha256_of
+from models.bundle_folders import find_bundle
 from models.errors import BundleError
 from models.interchange.weights import first_line, read_state
 from operators.outputs import make_folder

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from models.bundle import DEFAULT_MODEL, SHIPPED, Bundle, bundles_in
+from models.bundle import Bundle
+from models.bundle_folders import DEFAULT_MODEL, SHIPPED, bundles_in
 from models.variants import variants_of
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from tqdm import tqdm
 
 from app.learning.access import data_access, read_recipe
-from models.bundle import Bundle, find_bundle
+from models.bundle import Bundle
+from models.bundle_folders import find_bundle
 from models.precision import choose_device
 from models.training.pace import Progress
 from models.training.parallel import first_process

@@ -19,7 +19,8 @@ from app.package.containerfile import containerfile
 from app.package.settings import MapSettings
 from app.package.wheels import collect_wheels, needed_distributions
 from app.packages import DISTRIBUTION, PACKAGES
-from models.bundle import SHIPPED, WEIGHTS
+from models.bundle import WEIGHTS
+from models.bundle_folders import SHIPPED
 
 CONTAINERFILE = "Containerfile"
 #: What a GPU asks for in addition; the starter models need far less memory.

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.bundle import is_bundle
+from models.bundle_folders import is_bundle
 from models.errors import TrainingError
 from models.training.initial_weights import SUFFIXES
 from models.training.recipe import Recipe

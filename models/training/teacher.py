@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from models.bundle import SHIPPED, Bundle, find_bundle, is_bundle
+from models.bundle import Bundle
+from models.bundle_folders import SHIPPED, find_bundle, is_bundle
 from models.errors import BundleError, TrainingError
 from models.training.pseudo_labels import pseudo_labels_of
 from models.training.recipe import Recipe

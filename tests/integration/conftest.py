@@ -20,7 +20,8 @@ import pytest
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from models.bundle import SHIPPED, Bundle
+from models.bundle import Bundle
+from models.bundle_folders import SHIPPED
 from models.geometry import LabelMap, Volume, VolumeGeometry
 from operators.ct_series import UNSIGNED, SeriesIdentity, Storage, write_ct_series
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bundle import SHIPPED, Bundle, find_bundle
+from models.bundle import Bundle
+from models.bundle_folders import SHIPPED, find_bundle
 from models.data.miniature import make_flare22
 from models.data.nifti import open_nifti, write_nifti
 from models.phantom import phantom_case

@@ -15,7 +15,8 @@ import torch
 
 from app.outcomes import OK, Outcome
 from app.report import Report
-from models.bundle import SHIPPED, Bundle
+from models.bundle import Bundle
+from models.bundle_folders import SHIPPED
 from models.geometry import Volume, VolumeGeometry
 from operators.ct_series import SeriesIdentity, write_ct_series
 from operators.journal import Journal

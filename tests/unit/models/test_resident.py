@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import SHIPPED
+from models.bundle_folders import SHIPPED
 from models.errors import BundleError
 from models.resident import ResidentModels
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from models.bundle import SHIPPED, Bundle, find_bundle
+from models.bundle import Bundle
+from models.bundle_folders import SHIPPED, find_bundle
 from models.errors import BundleError
 from models.variants import make_variant, merge, variants_of
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from app.cli import main
-from models.bundle import Bundle, find_bundle
+from models.bundle import Bundle
+from models.bundle_folders import find_bundle
 
 
 def test_a_checkpoint_becomes_a_bundle_of_the_very_same_output(

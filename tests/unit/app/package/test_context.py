@@ -10,7 +10,8 @@ from app.errors import PackagingError
 from app.package.context import model_names, stage_application, write_context
 from app.package.engine import find_engine
 from app.package.settings import MapSettings
-from models.bundle import SHIPPED, Bundle
+from models.bundle import Bundle
+from models.bundle_folders import SHIPPED
 
 
 def test_the_stage_is_what_the_packager_is_given(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from models.bundle import SHIPPED
+from models.bundle_folders import SHIPPED
 from models.errors import BundleError
 from models.interchange.axes import TurnedNetwork
 from models.interchange.monai_bundle import is_monai_bundle, read_monai_bundle

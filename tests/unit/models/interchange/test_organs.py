@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydicom.sr.codedict import codes
 
-from models.bundle import SHIPPED
+from models.bundle_folders import SHIPPED
 from models.interchange.organs import ORGANS, segment_of
 
 

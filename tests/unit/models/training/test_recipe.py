@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from models.bundle import Bundle, find_bundle
+from models.bundle import Bundle
+from models.bundle_folders import find_bundle
 from models.errors import TrainingError
 from models.training.recipe import Recipe, configuration_errors
 from tests.small_recipes import RECIPE, with_recipe

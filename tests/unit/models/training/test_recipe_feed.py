@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from models.bundle import Bundle, find_bundle
+from models.bundle import Bundle
+from models.bundle_folders import find_bundle
 from models.errors import TrainingError
 from models.training.feed import Feed
 from models.training.recipe import Recipe

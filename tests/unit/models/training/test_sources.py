@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from models.bundle import SHIPPED
+from models.bundle_folders import SHIPPED
 from models.errors import TrainingError
 from models.geometry import Volume, VolumeGeometry
 from models.training.sources import read_sources

@@ -1,0 +1,75 @@
+"""Where bundles are: those that come with the package, and folders of bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.bundle import Bundle
+from models.errors import BundleError
+from models.interchange.reading import is_foreign, read_foreign
+
+#: The models that come with the package.
+SHIPPED = Path(__file__).parent / "bundles"
+#: The one used where none is named.
+DEFAULT_MODEL = "abdomen_vnet_3mm"
+
+
+def find_bundle(name: str | None, root: Path | None = None) -> Bundle:
+    """Find a model by name among those in `root`, or `root` itself where it is one.
+
+    MONAI Model Zoo bundles, nnU-Net folders and exported TorchScript files are models too.
+
+    Parameters
+    ----------
+    name
+        Folder name of the bundle; None takes the default model, or the only one there is.
+    root
+        Folder of bundles, or one bundle; None is the models that come with the package.
+
+    Raises
+    ------
+    BundleError
+        If there is no such model, naming those that there are.
+    """
+    root = SHIPPED if root is None else root.resolve()  # `.` has a name too
+    if _is_model(root) and name in (None, root.name):
+        return _read_model(root)
+    there = {path.name: path for path in sorted(root.glob("*")) if _is_model(path)}
+    if name is None and len(there) == 1:
+        return _read_model(next(iter(there.values())))
+    wanted = DEFAULT_MODEL if name is None else name
+    if wanted not in there:
+        known = ", ".join(there) or "none"
+        raise BundleError(f"expected a model named {wanted!r} in {root}, found {known}")
+    return _read_model(there[wanted])
+
+
+def bundles_in(root: Path) -> list[Bundle]:
+    """Every bundle in `root`, or `root` itself where it is one; by name.
+
+    Raises
+    ------
+    BundleError
+        If there is none, or one is damaged.
+    """
+    paths = [root] if _is_model(root) else [p for p in sorted(root.glob("*")) if _is_model(p)]
+    if not paths:
+        raise BundleError(f"expected models in {root}, found none")
+    return [_read_model(path.resolve()) for path in paths]
+
+
+def _is_model(path: Path) -> bool:
+    """Whether it is a bundle of ours, or a model in another's form (models/interchange)."""
+    return is_bundle(path) or is_foreign(path)
+
+
+def _read_model(path: Path) -> Bundle:
+    return read_foreign(path) if is_foreign(path) else Bundle.read(path)
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder has a bundle's configuration; raises BundleError where it is closed."""
+    try:
+        return (folder / "configs" / "metadata.json").is_file()
+    except OSError as exc:
+        raise BundleError(f"cannot read {folder}: {exc.strerror or exc}") from exc
