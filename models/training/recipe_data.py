@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, overload
 
@@ -247,6 +248,10 @@ def _from_sources(recipe: Recipe, access: DataAccess) -> RecipeData:
     return RecipeData(training=kept, synthetic=make_phantoms(recipe))
 
 
+#: Folds ask for the same ones again, at some ten seconds and 20 MiB each.
+_phantom = lru_cache(maxsize=32)(phantom_case)
+
+
 def make_phantoms(recipe: Recipe) -> list[Case]:
     """Generate the synthetic cases of a recipe, each a person of its own."""
     wanted, bundle = recipe.part("phantoms"), recipe.bundle
@@ -259,7 +264,7 @@ def make_phantoms(recipe: Recipe) -> list[Case]:
     classes = {v: bundle.class_of[organ] for organ, v in labels.items() if organ in bundle.class_of}
     cases = []
     for seed in seeds:
-        phantom = phantom_case(seed)
+        phantom = _phantom(seed)
         cases.append(
             Case.from_volume(
                 phantom.volume,
