@@ -18,6 +18,9 @@ from models.training.plan import DICE_AND_CROSS_ENTROPY, LossWeights
 SMOOTH_VOXELS = 1.0
 #: Exponent of the focal loss (Lin et al. 2017, arXiv:1708.02002).
 FOCUS = 2.0
+#: Smallest probability that is told from 0: even a mistake made with certainty has its gradient,
+#: and its inverse is still a number of float32.
+LEAST_PROBABILITY = 1e-37
 
 
 def partial_loss(
@@ -69,7 +72,7 @@ def _alike(
     """Losses `(N,)` of cases that leave the same classes out: logits `(N, C, V)`, labels `(N, V)`.
 
     Sums over voxels go through `index_add` and one matrix product: a one-hot truth would be the
-    largest tensor of the whole step.
+    largest tensor of the whole step. `index_add` adds one by one, which drifts in float32.
     """
     known = (labels != UNKNOWN).to(logits.dtype)
     target = torch.where(labels != UNKNOWN, labels, 0)
@@ -82,7 +85,7 @@ def _alike(
         rest = torch.bmm(merged.expand(len(probability), -1, -1), probability)[:, 0]
         chosen = chosen + rest * (target == 0)
         background = background + rest
-    chosen = chosen.clamp_min(1e-7) * known
+    chosen = chosen.clamp_min(LEAST_PROBABILITY) * known
     losses = logits.new_zeros(len(logits))
     if weights.cross_entropy or weights.focal:
         surprise = -(chosen + (1 - known)).log()  # 0 where unknown
@@ -106,9 +109,11 @@ def _dice(
     """Soft Dice `(N, C)` (Milletari et al. 2016, without their squares)."""
     count, classes = probability.shape[:2]
     bins = target + classes * torch.arange(count, device=target.device)[:, None]
-    empty = chosen.new_zeros(count * classes)
-    shared = empty.index_add(0, bins.flatten(), chosen.flatten()).view(count, classes)
-    truth = empty.index_add(0, bins.flatten(), known.flatten()).view(count, classes)
+    empty = chosen.new_zeros(count * classes, dtype=torch.float64)
+    shared, truth = (
+        empty.index_add(0, bins.flatten(), values.double().flatten()).float().view(count, classes)
+        for values in (chosen, known)
+    )
     drawn = torch.bmm(probability, known[:, :, None])[:, :, 0]
     drawn = torch.cat([(background * known).sum(dim=1, keepdim=True), drawn[:, 1:]], dim=1)
     total = drawn + truth

@@ -238,3 +238,33 @@ def test_background_takes_the_probability_of_what_a_case_does_not_label() -> Non
     # class 2 is not labelled: background or it, which the network is sure of
     assert float(partial_loss(logits, labels, [frozenset({2})], weights)) < 1e-3
     assert float(partial_loss(logits, labels, [frozenset()], weights)) > 0.5
+
+
+@pytest.mark.parametrize("gap", [10.0, 17.0, 40.0, 80.0])
+def test_cross_entropy_of_a_confident_mistake_is_torchs_and_has_its_gradient(gap: float) -> None:
+    ours = torch.tensor([gap, 0.0]).view(1, 2, 1, 1, 1).requires_grad_()
+    torchs = ours.detach().clone().requires_grad_()
+    loss = partial_loss(ours, row(1), [NOTHING], LossWeights(cross_entropy=1))
+    expected = torch.nn.functional.cross_entropy(torchs, row(1)[:, 0][:, None])
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(ours.grad, torchs.grad)
+    assert ours.grad is not None
+    assert float(ours.grad[0, 0]) > 0.99
+
+
+def test_dice_of_background_is_exact_on_whole_volumes() -> None:
+    """Sums of millions of float32 drift by percents where they are added one by one."""
+    shape = (96, 160, 160)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn((1, 2, *shape), generator=generator)
+    labels = (torch.rand((1, *shape), generator=generator) < 0.02).long()
+    loss = partial_loss(logits, labels, [NOTHING], LossWeights(dice=1, dice_of_background=True))
+    probability = logits.double().softmax(dim=1)
+    dice = []
+    for organ in range(2):
+        here = (labels == organ).double()
+        shared, drawn = (probability[:, organ] * here).sum(), probability[:, organ].sum()
+        dice.append((2 * shared + 1) / (drawn + here.sum() + 1))
+    assert float(loss) == pytest.approx(1 - float(sum(dice)) / 2, abs=1e-6)
