@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from app.learning.access import data_access, read_recipe
 from app.learning.report_writer import ReportWriter
 from models.bundle import Bundle
+from models.data.cache import CachedCases
 from models.errors import TrainingError
 from models.evaluation.evaluator import Evaluator
 from models.evaluation.measures import Evaluation
@@ -50,15 +51,33 @@ def _measure(
     recipe: Recipe, access: DataAccess, parsed: argparse.Namespace, writer: ReportWriter
 ) -> Evaluation:
     data = read_data(recipe, access, on_own_grid=True)
-    cases = cases_of(data, parsed.part)
+    part = parsed.part
+    if part == "auto":
+        part = part_to_measure(data, set(cases_learnt(recipe.bundle)))
+    cases = cases_of(data, part)
     segmenter = Segmenter(recipe.bundle, parsed.device)
     evaluator = Evaluator(recipe.bundle, parsed.nsd_tolerance_mm)
     _warn_of_known(recipe.bundle, _evaluate(evaluator, segmenter, cases, writer))
     return evaluator.evaluation()
 
 
+def part_to_measure(data: RecipeData, learnt: set[str]) -> str:
+    """What `--part auto` takes: what training left out, which is all of a data set never learnt."""
+    if not len(data.validation):
+        return "training"
+    if learnt and learnt.isdisjoint(_names(data.training)):
+        return "all"
+    some, count = len(data.validation), len(data.validation) + len(data.training)
+    print(f"{some} of {count} cases, those that training leaves out (--part all takes all).\n")
+    return "validation"
+
+
+def _names(cases: Sequence[Case]) -> Sequence[str]:
+    return cases.names if isinstance(cases, CachedCases) else [case.name for case in cases]
+
+
 def cases_of(data: RecipeData, part: str) -> Iterable[Case]:
-    """The cases of `--part`: by default those that were kept from training, where there are any.
+    """The cases of a part of the data.
 
     Raises
     ------
@@ -69,10 +88,9 @@ def cases_of(data: RecipeData, part: str) -> Iterable[Case]:
         "training": [data.training],
         "validation": [data.validation],
         "all": [data.training, data.validation],
-        "auto": [data.validation if len(data.validation) else data.training],
     }
     if not any(len(cases) for cases in parts[part]):
-        kind = "" if part in ("auto", "all") else f" for {part}"
+        kind = "" if part == "all" else f" for {part}"
         raise TrainingError(f"expected at least one case to evaluate{kind}, found none")
     return itertools.chain.from_iterable(map(_each, parts[part]))
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from app.cli import main
-from app.learning.evaluation import cases_of
+from app.learning.evaluation import cases_of, part_to_measure
 from models.bundle import Bundle
 from models.errors import TrainingError
 from models.training.cases import Case
@@ -51,8 +51,6 @@ class Reading(Sequence[Case]):
 @pytest.mark.parametrize(
     ("part", "validation", "expected"),
     [
-        ("auto", ("v",), ["v"]),
-        ("auto", (), ["a", "b", "c"]),
         ("training", ("v",), ["a", "b", "c"]),
         ("validation", ("v",), ["v"]),
         ("all", ("v",), ["a", "b", "c", "v"]),
@@ -71,7 +69,25 @@ def test_a_part_without_cases_is_named() -> None:
     with pytest.raises(TrainingError, match="one case to evaluate for validation, found none"):
         cases_of(RecipeData(training=Reading("a")), "validation")
     with pytest.raises(TrainingError, match="one case to evaluate, found none"):
-        cases_of(RecipeData(training=[]), "auto")
+        cases_of(RecipeData(training=[]), "all")
+
+
+def test_what_training_left_out_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    data = RecipeData(training=Reading("a", "b", "c"), validation=Reading("v"))
+    assert part_to_measure(data, {"a", "b"}) == "validation"
+    assert part_to_measure(data, set()) == "validation"
+    told = capsys.readouterr().out
+    assert told.count("1 of 4 cases, those that training leaves out (--part all takes all)") == 2
+    assert part_to_measure(RecipeData(training=Reading("a")), {"a"}) == "training"
+    assert capsys.readouterr().out == ""
+
+
+def test_all_cases_of_a_data_set_that_was_never_learnt_are_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = RecipeData(training=Reading("a", "b", "c"), validation=Reading("v"))
+    assert part_to_measure(data, {"others-1", "others-2"}) == "all"
+    assert capsys.readouterr().out == ""
 
 
 # --- the command
