@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from operators.errors import OutputError
@@ -56,11 +57,27 @@ def render_views(
     Raises
     ------
     OutputError
-        If there is no surface, VTK is absent, or this machine cannot draw.
+        If there is no surface, VTK is absent, or this machine cannot draw or has no room to.
     """
     if not surfaces:
         raise OutputError("expected at least one organ to draw, found none")
     require_vtk()
+    try:
+        views = _drawn(surfaces, azimuths_deg, size_px, timeout_s)
+    except OSError as exc:  # no room for the scene, or for a process
+        raise OutputError(f"the organs could not be drawn: {exc.strerror or exc}") from exc
+    if all(np.ptp(view.reshape(-1, 3), axis=0).max() == 0 for view in views):
+        raise OutputError(f"the organs could not be drawn: the pictures are empty; {_ADVICE}")
+    return [Image.fromarray(view) for view in views]
+
+
+def _drawn(
+    surfaces: Sequence[Surface],
+    azimuths_deg: Sequence[float],
+    size_px: tuple[int, int],
+    timeout_s: float,
+) -> NDArray[np.uint8]:
+    """The views, `(N, height, width, 3)`, that the drawing process leaves."""
     with TemporaryDirectory(prefix="viscera-scene-") as name:
         folder = Path(name)
         scene: dict[str, Any] = {
@@ -75,10 +92,8 @@ def render_views(
             scene[f"normals_{n}"] = surface.normals_lps
         np.savez(folder / SCENE_FILE, **scene)
         _run_drawing(folder, timeout_s)
-        views = np.load(folder / VIEWS_FILE)
-    if all(np.ptp(view.reshape(-1, 3), axis=0).max() == 0 for view in views):
-        raise OutputError(f"the organs could not be drawn: the pictures are empty; {_ADVICE}")
-    return [Image.fromarray(view) for view in views]
+        views: NDArray[np.uint8] = np.load(folder / VIEWS_FILE)
+    return views
 
 
 _ADVICE = (

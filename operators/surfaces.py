@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.geometry import LabelMap
+from models.geometry import LabelMap, VolumeGeometry
 from models.segments import Segment
 from operators.vtk_meshes import isosurface, smoothed
 
@@ -33,6 +33,8 @@ class Surface:
         `(N, 3)` float64 LPS mm.
     triangles
         `(M, 3)` int64 indices of points, counter-clockwise as seen from outside.
+    voxels_ml
+        Volume of the organ's voxels, which the surface of a thin structure does not hold in full.
     """
 
     number: int
@@ -41,6 +43,7 @@ class Surface:
     rgb: tuple[int, int, int]
     points_lps: NDArray[np.float64] = field(repr=False)
     triangles: NDArray[np.int64] = field(repr=False)
+    voxels_ml: float
 
     @property
     def volume_ml(self) -> float:
@@ -62,14 +65,16 @@ def organ_surfaces(
     nothing, so that an organ that the field of view cuts is closed there. The surface is where
     half of a cell is filled, interpolated where slices lie far apart (flying edges: Schroeder et
     al., LDAV 2015), smoothed by a windowed sinc filter that does not shrink (Taubin et al., ECCV
-    1996), and moved along its normals until it holds the volume of the voxels.
+    1996), and moved along its normals until it holds the volume of the voxels. What fills no cell
+    by half, a few stray voxels, has a surface around each of them.
 
     Parameters
     ----------
     label_map
         Labels `(D, H, W)` on any orthogonal grid.
     segments
-        What the labels mean; the surfaces are in this order, absent organs left out.
+        What the labels mean; the surfaces are in this order, without the organs that are absent or
+        have no surface.
     cell_mm
         Neighbouring voxels are put together to cells of about this size.
 
@@ -84,7 +89,10 @@ def organ_surfaces(
         box = boxes[segment.number - 1] if segment.number <= len(boxes) else None
         if box is None:
             continue
-        points, triangles = _surface(label_map, segment.number, box, cell_mm)
+        mask = label_map.labels[box] == segment.number
+        points, triangles = _surface(label_map.geometry, mask, box, cell_mm)
+        if not len(triangles):
+            continue
         surfaces.append(
             Surface(
                 number=segment.number,
@@ -93,28 +101,43 @@ def organ_surfaces(
                 rgb=segment.rgb,
                 points_lps=points,
                 triangles=triangles,
+                voxels_ml=_voxels_ml(label_map.geometry, mask),
             )
         )
     return tuple(surfaces)
 
 
+def _voxels_ml(geometry: VolumeGeometry, mask: NDArray[np.bool_]) -> float:
+    return int(np.count_nonzero(mask)) * geometry.voxel_volume_ml
+
+
 def _surface(
-    label_map: LabelMap, number: int, box: tuple[slice, ...], cell_mm: float
+    geometry: VolumeGeometry, mask: NDArray[np.bool_], box: tuple[slice, ...], cell_mm: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    geometry = label_map.geometry
-    factors = np.maximum(1, np.rint(cell_mm / np.array(geometry.spacing_mm))).astype(int)
-    cells_mm = np.array(geometry.spacing_mm) * factors
-    mask = label_map.labels[box] == number
-    field, finer = _between_slices(_filled_share(mask, factors) - _HALF, cells_mm)
+    """Points and triangles around the voxels of a box of the grid; none where there is none."""
+    spacing_mm = np.array(geometry.spacing_mm)
+    factors = np.maximum(1, np.rint(cell_mm / spacing_mm)).astype(int)
+    share = _filled_share(mask, factors)
+    stray = bool(share.max() <= _HALF)  # a few voxels, or thinner than a cell
+    if stray:  # each voxel counts for itself, and is not smoothed away
+        factors, finer = np.ones(3, np.int64), np.ones(3, np.int64)
+        field = _filled_share(mask, factors) - _HALF
+    else:
+        field, finer = _between_slices(share - _HALF, spacing_mm * factors)
     index_ijk, triangles = isosurface(field, 0.0)
+    if not len(triangles):
+        return index_ijk, triangles
     start = np.array([axis.start for axis in box])
     # the first cell lies before the box, and a cell's centre amid its voxels
     index_kji = (index_ijk[:, ::-1] / finer - 0.5) * factors - 0.5 + start
-    points = smoothed(geometry.to_lps(index_kji), triangles)
+    points = geometry.to_lps(index_kji)
+    if not stray:
+        points = smoothed(points, triangles)
     if _volume_mm3(points, triangles) < 0:  # the grid is left-handed
         triangles = np.ascontiguousarray(triangles[:, ::-1])
-    target = int(np.count_nonzero(mask)) * geometry.voxel_volume_ml * 1000.0
-    return _with_volume(points, triangles, target, float(cells_mm.min())), triangles
+    target = _voxels_ml(geometry, mask) * 1000.0
+    limit_mm = float((spacing_mm * factors).min())
+    return _with_volume(points, triangles, target, limit_mm), triangles
 
 
 def _filled_share(mask: NDArray[np.bool_], factors: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -28,7 +28,7 @@ _SIDES = (("A", 0.0), ("L", 90.0), ("P", 180.0), ("R", 270.0))
 
 
 def draw_front(surfaces: Sequence[Surface], size_px: tuple[int, int] = (1040, 720)) -> Image.Image:
-    """Draw the organs from the front with a legend of their volumes.
+    """Draw the organs from the front with a legend, see `with_legend`.
 
     The patient stands upright, their left at the picture's right.
 
@@ -44,8 +44,17 @@ def draw_front(surfaces: Sequence[Surface], size_px: tuple[int, int] = (1040, 72
     """
     width, height = size_px
     (view,) = render_views(surfaces, [0.0], (width - _LEGEND_PX, height - _COMPASS_PX))
-    picture = Image.new("RGB", size_px, BACKGROUND)
-    picture.paste(with_compass(view, 0.0), (0, 0))
+    return with_legend(with_compass(view, 0.0), surfaces)
+
+
+def with_legend(view: Image.Image, surfaces: Sequence[Surface]) -> Image.Image:
+    """Add a strip at the right with the colour, label and volume of every organ.
+
+    The volume is that of the voxels, as in every table; the surface of a thin structure has less.
+    """
+    width, height = view.width + _LEGEND_PX, view.height
+    picture = Image.new("RGB", (width, height), BACKGROUND)
+    picture.paste(view, (0, 0))
     draw = ImageDraw.Draw(picture)
     row = min(_ROW_PX, (height - 100) / len(surfaces))
     for line, surface in enumerate(surfaces):
@@ -53,9 +62,17 @@ def draw_front(surfaces: Sequence[Surface], size_px: tuple[int, int] = (1040, 72
         left, half = width - _LEGEND_PX + 10, row * 0.28
         draw.rounded_rectangle((left, y - half, left + 2 * half, y + half), 4, surface.rgb)
         _write(draw, (left + row, y), surface.label, round(row * 0.48), "lm")
-        _write(draw, (width - 24, y), f"{surface.volume_ml:,.0f} ml", round(row * 0.48), "rm", _DIM)
+        volume = volume_text(surface.voxels_ml)
+        _write(draw, (width - 24, y), volume, round(row * 0.48), "rm", _DIM)
     _write(draw, (width - 24, height - 20), NOTICE, 14, "rb", _DIM)
     return picture
+
+
+def volume_text(volume_ml: float) -> str:
+    """A volume for people: whole millilitres, tenths of small ones."""
+    if volume_ml < 0.05:
+        return "< 0.1 ml"
+    return f"{volume_ml:,.{1 if volume_ml < 9.95 else 0}f} ml"
 
 
 def draw_turn(

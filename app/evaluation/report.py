@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -41,6 +41,7 @@ def write_report(
     curves: Path | None = None,
     pictures: Sequence[CasePicture] = (),
     scenes: Sequence[CaseScene] = (),
+    not_rendered: Mapping[str, str] | None = None,
 ) -> Path:
     """Write `report.html`: all in one file, without scripts, and nothing is fetched to show it.
 
@@ -53,6 +54,8 @@ def write_report(
     pictures, scenes
         Of some or all of the cases; on the page the worst come first. What a scene refers to
         lies in `folder`.
+    not_rendered
+        Why a case has no scene, by its name.
 
     Returns
     -------
@@ -71,6 +74,7 @@ def write_report(
         curves=curves,
         pictures=pictures,
         scenes=scenes,
+        not_rendered=not_rendered,
     )
     make_folder(folder)
     path = folder / REPORT
@@ -86,6 +90,7 @@ def render_report(
     curves: Path | None = None,
     pictures: Sequence[CasePicture] = (),
     scenes: Sequence[CaseScene] = (),
+    not_rendered: Mapping[str, str] | None = None,
 ) -> str:
     """The page's text, the same every time; for the parameters see `write_report`."""
     environment = Environment(
@@ -114,6 +119,7 @@ def render_report(
         ],
         pictures=_by_worst(pictures, evaluation),
         scenes=_by_worst(scenes, evaluation),
+        not_rendered=not_rendered or {},
         chips={case.name: _chips(case, evaluation) for case in evaluation.cases},
         data_uri=_data_uri,
         link=quote,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -50,7 +51,7 @@ def write_scene(
     Parameters
     ----------
     case
-        Its name; in file names, what is not a letter, a digit or `.-_` becomes `_`.
+        Its name, in file names as `file_stem` has it.
     label_map
         Labels `(D, H, W)` are segment numbers.
     turn, film
@@ -87,8 +88,12 @@ def write_scene(
 
 
 def file_stem(case: str) -> str:
-    """A case's name as that of a file: never hidden, never in another folder."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", case).lstrip(".") or "_"
+    """A case's name as that of a file: never hidden, never in another folder.
+
+    A name that has to be changed for that gets part of its SHA-256, so that no two become one.
+    """
+    stem = re.sub(r"[^A-Za-z0-9._-]", "_", case).lstrip(".") or "_"
+    return stem if stem == case else f"{stem}-{hashlib.sha256(case.encode()).hexdigest()[:8]}"
 
 
 def _beside(stem: Path, suffix: str) -> Path:

@@ -34,11 +34,12 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of a table; `colour` is an organ's, or empty."""
+    """A row of a table; `colour` is an organ's, or empty; `learnt` marks a case learnt from."""
 
     label: str
     note: str = ""
     colour: str = ""
+    learnt: bool = False
     cells: tuple[Cell, ...]
 
 
@@ -132,7 +133,8 @@ def _case_table(evaluation: Evaluation, measure: str) -> Table:
         if dice:
             cells += [_cell(mean_dice(case), "dice"), _accuracy(case.pixel_accuracy)]
         note = "" if case.patient == case.name else case.patient
-        rows.append(Row(label=case.name, note=note, cells=tuple(cells)))
+        learnt = case.name in evaluation.learnt_cases
+        rows.append(Row(label=case.name, note=note, learnt=learnt, cells=tuple(cells)))
     organs = [evaluation.labels[name] for name in evaluation.organs]
     extra = ["Mean", "Pixel accuracy"] if dice else []
     heading = ("Case", *organs, *extra)
@@ -166,6 +168,7 @@ def worst_tables(evaluation: Evaluation, count: int = WORST) -> list[Table]:
         rows = tuple(
             Row(
                 label=case.name,
+                learnt=case.name in evaluation.learnt_cases,
                 cells=tuple(_cell(getattr(case.organs[name], m), m) for m in measures),
             )
             for case in known[:count]

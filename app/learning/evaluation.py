@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 
 from app.learning.access import data_access, read_recipe
 from app.learning.report_writer import ReportWriter
-from models.bundle import Bundle
 from models.data.cache import CachedCases
 from models.errors import TrainingError
 from models.evaluation.evaluator import Evaluator
@@ -40,9 +39,12 @@ def run_evaluation(parsed: argparse.Namespace) -> int:
             evaluation = _leave_patients_out(recipe, access, parsed, writer)
         else:
             evaluation = _measure(recipe, access, parsed, writer)
+    _tell_what_was_measured(evaluation)
     print(markdown_table(evaluation))
     if parsed.output is not None:
-        page = writer.finish(evaluation, curves=recipe.bundle.folder.parent / "curves.csv")
+        # of folds, each has curves of its own, and those of the bundle's run are of none of them
+        own = None if parsed.folds is not None else recipe.bundle.folder.parent / "curves.csv"
+        page = writer.finish(evaluation, curves=own)
         print(f"\nreport: {page}")
     return 0
 
@@ -57,7 +59,7 @@ def _measure(
     cases = cases_of(data, part)
     segmenter = Segmenter(recipe.bundle, parsed.device)
     evaluator = Evaluator(recipe.bundle, parsed.nsd_tolerance_mm)
-    _warn_of_known(recipe.bundle, _evaluate(evaluator, segmenter, cases, writer))
+    _evaluate(evaluator, segmenter, cases, writer)
     return evaluator.evaluation()
 
 
@@ -103,36 +105,41 @@ def _each(cases: Sequence[Case]) -> Iterator[Case]:
 
 def _evaluate(
     evaluator: Evaluator, segmenter: Segmenter, cases: Iterable[Case], writer: ReportWriter
-) -> list[str]:
-    """Measure cases and show them to the report; returns their names."""
-    names = []
+) -> None:
+    """Measure cases and show them to the report."""
     for case in cases:
         labels, measures = evaluator.segment(segmenter, case)
         writer.add(case, labels, measures)
-        names.append(case.name)
-    return names
 
 
-def _warn_of_known(bundle: Bundle, names: Sequence[str]) -> None:
-    seen = set(names) & set(cases_learnt(bundle))
-    if seen:
-        print(f"Learnt from {len(seen)} of these cases: figures of them tell nothing of others.\n")
+def _tell_what_was_measured(evaluation: Evaluation) -> None:
+    if evaluation.note:
+        print(f"{evaluation.model}: {evaluation.note}\n")
+    learnt = len(evaluation.learnt_cases)
+    if learnt:
+        print(f"Learnt from {learnt} of these cases: figures of them tell nothing of others.\n")
 
 
 def _leave_patients_out(
     recipe: Recipe, access: DataAccess, parsed: argparse.Namespace, writer: ReportWriter
 ) -> Evaluation:
-    """Train once per fold without its patients and measure on them alone."""
+    """Train once per fold without its patients and measure on them alone.
+
+    The figures are of none but the folds' networks, so neither the weights nor the version of the
+    recipe's bundle is named.
+    """
     if parsed.run is None:
         raise TrainingError("--folds needs --run FOLDER for the folds' checkpoints")
     evaluator = Evaluator(recipe.bundle, parsed.nsd_tolerance_mm)
-    for number, patients in enumerate(folds(people_of(recipe, access), parsed.folds)):
+    held_out = folds(people_of(recipe, access), parsed.folds)
+    for number, patients in enumerate(held_out):
         log.info("fold %d holds out %s", number, ", ".join(patients))
         name = f"fold{number}"
         own = with_stand_ins(recipe, parsed.teachers / name) if parsed.teachers else recipe
         without = replace(access, exclude=[*access.exclude, *patients], only=())
         device = choose_device(parsed.device)
         trained = run_recipe(own, without, parsed.run / name, device=device)
-        held_out = read_data(recipe, replace(access, only=patients), on_own_grid=True)
-        _evaluate(evaluator, Segmenter(trained, parsed.device), cases_of(held_out, "all"), writer)
-    return evaluator.evaluation()
+        data = read_data(recipe, replace(access, only=patients), on_own_grid=True)
+        _evaluate(evaluator, Segmenter(trained, parsed.device), cases_of(data, "all"), writer)
+    note = f"{len(held_out)} networks, each without its patients"
+    return replace(evaluator.evaluation(), version="", sha256="", note=note)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,8 +85,15 @@ class ReportWriter:
         for shown in self._shown[self._scenes :]:
             shown.label_map = None  # the volumes of a few cases alone are kept
 
-    def finish(self, evaluation: Evaluation, *, curves: Path) -> Path:
+    def finish(self, evaluation: Evaluation, *, curves: Path | None) -> Path:
         """Write `evaluation.json`, `cases.csv`, `summary.csv`, the renderings and `report.html`.
+
+        The page is there before anything is rendered, whatever drawing may end with.
+
+        Parameters
+        ----------
+        curves
+            Of the run that made the weights; need not be there.
 
         Returns
         -------
@@ -102,19 +110,24 @@ class ReportWriter:
             write_json(evaluation, self._folder / "evaluation.json")
             write_csv(evaluation, self._folder / "cases.csv")
             write_summary_csv(summary, self._folder / "summary.csv")
-        return write_report(
+        write = partial(
+            write_report,
             evaluation,
             self._folder,
             summary=summary,
-            curves=curves if curves.is_file() else None,
+            curves=curves if curves is not None and curves.is_file() else None,
             pictures=[shown.picture for shown in self._shown[:MOST_PICTURES]],
-            scenes=self._render(),
         )
+        page = write()
+        scenes, not_rendered = self._render()
+        if scenes or not_rendered:
+            page = write(scenes=scenes, not_rendered=not_rendered)
+        return page
 
-    def _render(self) -> list[CaseScene]:
-        """The worst cases in three dimensions; a machine that cannot draw says so."""
+    def _render(self) -> tuple[list[CaseScene], dict[str, str]]:
+        """The worst cases in three dimensions, and why others could not be drawn."""
         assert self._folder is not None
-        scenes = []
+        scenes, not_rendered = [], {}
         for shown in self._shown[: self._scenes]:
             if shown.label_map is None:
                 continue
@@ -125,8 +138,9 @@ class ReportWriter:
                     )
                 )
             except OutputError as exc:
+                not_rendered[shown.picture.case] = str(exc)
                 print(f"viscera: no rendering of {shown.picture.case}: {exc}", file=sys.stderr)
-        return scenes
+        return scenes, not_rendered
 
 
 @contextmanager

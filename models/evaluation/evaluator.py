@@ -22,6 +22,7 @@ from models.metrics.surface import LabelSurfaces
 from models.segmenter import Segmenter
 from models.segments import Segment
 from models.training.cases import UNKNOWN, Case
+from models.training.teacher import cases_learnt
 
 #: Distance in mm at which two surfaces agree, where no other is given.
 TOLERANCE_MM = 2.0
@@ -88,6 +89,7 @@ class Evaluator:
         self._organ_tolerances_mm = dict(organ_tolerances_mm or {})
         self._check_tolerances()
         self._cases: list[CaseMeasures] = []
+        self._learnt: list[str] = []
         self._roc = {organ.name: RocCounter() for organ in self._organs}
 
     def segment(self, segmenter: Segmenter, case: Case) -> tuple[NDArray[np.uint8], CaseMeasures]:
@@ -112,6 +114,8 @@ class Evaluator:
         for name, counter in counters.items():
             self._roc[name].merge(counter)
         self._cases.append(measures)
+        if case.name in cases_learnt(segmenter.bundle):
+            self._learnt.append(case.name)
         return labels, measures
 
     def compare(self, prediction: NDArray[np.uint8], case: Case) -> CaseMeasures:
@@ -145,6 +149,7 @@ class Evaluator:
             roc={name: curve for name, curve in curves.items() if curve is not None},
             nsd_tolerance_mm=self._tolerance_mm,
             organ_tolerances_mm=self._organ_tolerances_mm,
+            learnt_cases=tuple(self._learnt),
         )
 
     def _labelled(self, case: Case) -> list[Segment]:

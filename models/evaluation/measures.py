@@ -120,7 +120,8 @@ class Evaluation:
     Parameters
     ----------
     model, version, sha256
-        The bundle's name and version, and its weights.
+        The bundle's name and version, and its weights; the latter two are empty where the figures
+        are of other weights.
     organs
         Names in the order of classes; background is not among them.
     labels, rgb
@@ -133,6 +134,11 @@ class Evaluation:
         Distance at which two surfaces still agree.
     organ_tolerances_mm
         That of the organs that have another.
+    note
+        What was measured, where that is not the bundle's weights.
+    learnt_cases
+        Names of the cases that are known to have gone into the weights that segmented them, in
+        the order of `cases`: their figures tell nothing of others.
     """
 
     model: str
@@ -145,6 +151,8 @@ class Evaluation:
     roc: Mapping[str, RocCurve]
     nsd_tolerance_mm: float
     organ_tolerances_mm: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+    learnt_cases: tuple[str, ...] = ()
 
     @property
     def confusion(self) -> NDArray[np.int64]:
@@ -179,6 +187,8 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "model": evaluation.model,
         "version": evaluation.version,
         "sha256": evaluation.sha256,
+        "note": evaluation.note,
+        "learnt_cases": list(evaluation.learnt_cases),
         "nsd_tolerance_mm": evaluation.nsd_tolerance_mm,
         "organ_tolerances_mm": dict(evaluation.organ_tolerances_mm),
         "organs": [
@@ -213,6 +223,8 @@ def from_json(content: Mapping[str, Any]) -> Evaluation:
         model=content["model"],
         version=content["version"],
         sha256=content["sha256"],
+        note=content["note"],
+        learnt_cases=tuple(content["learnt_cases"]),
         nsd_tolerance_mm=float(content["nsd_tolerance_mm"]),
         organ_tolerances_mm=content["organ_tolerances_mm"],
         organs=tuple(organ["name"] for organ in organs),

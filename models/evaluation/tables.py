@@ -54,7 +54,8 @@ def write_summary_csv(summary: EvaluationSummary, path: Path) -> None:
 def markdown_table(evaluation: Evaluation, summary: EvaluationSummary | None = None) -> str:
     """Dice of each case and organ, and below it the means of all measures.
 
-    The second table gives the mean of each measure and, for Dice, its 95 % bootstrap interval.
+    The first table marks the cases that the model has learnt from. The second one gives the mean
+    of each measure and, for Dice, its 95 % bootstrap interval.
     """
     summary = summarise(evaluation) if summary is None else summary
     return f"{_dice_table(evaluation, summary)}\n\n{_summary_table(evaluation, summary)}"
@@ -67,12 +68,16 @@ def _dice_table(evaluation: Evaluation, summary: EvaluationSummary) -> str:
         ["case", *(evaluation.labels[name] for name in names)],
         [
             *(
-                [case.name, *(_cell(case.organs[name].dice, 3) for name in names)]
+                [_named(case.name, evaluation), *(_cell(case.organs[n].dice, 3) for n in names)]
                 for case in evaluation.cases
             ),
             ["**mean**", *means],
         ],
     )
+
+
+def _named(case: str, evaluation: Evaluation) -> str:
+    return f"{case} (learnt from)" if case in evaluation.learnt_cases else case
 
 
 def _summary_table(evaluation: Evaluation, summary: EvaluationSummary) -> str:

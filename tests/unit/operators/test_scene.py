@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,15 @@ def test_what_the_drawing_process_says_last_is_in_the_error(
 def test_drawing_that_takes_too_long_is_given_up() -> None:
     with pytest.raises(OutputError, match="within 0 s"):
         render_views(two_organs(), [0.0], (32, 32), timeout_s=0.01)
+
+
+def test_a_scene_that_cannot_be_written_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+
+    with pytest.raises(OutputError, match="could not be drawn: No such file or directory"):
+        render_views(two_organs(), [0.0], (32, 32))
 
 
 def test_nothing_to_draw_is_refused() -> None:

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.geometry import LabelMap, VolumeGeometry
+from operators.glb import glb_bytes
 from operators.surfaces import Surface, organ_surfaces
 from tests.organ_balls import SEGMENTS, balls, oblique, segment
 
@@ -115,6 +116,65 @@ def test_a_single_voxel_still_has_a_closed_surface_of_its_size() -> None:
     assert _is_closed(surface)
     assert np.abs(surface.points_lps - 6.0).max() < 4.5
     assert 0.004 < surface.volume_ml <= 0.028
+
+
+#: Spacing (k, j, i) in mm at which one voxel fills less than half of its cell, but for the last.
+FINE_MM = (
+    (1.0, 1.0, 1.0),
+    (1.5, 0.7, 0.7),
+    (5.0, 0.7, 0.7),
+    (0.6, 0.6, 0.6),
+    (0.5, 0.3, 0.3),
+    (3.0, 3.0, 3.0),
+)
+#: Voxels of a grid of 20 x 40 x 40 that are thinner than a cell.
+THIN = {
+    "voxel": np.s_[10, 20, 20],
+    "two voxels": np.s_[10, 20, 20:22],
+    "line": np.s_[10, 20, :],
+    "sheet": np.s_[10, 10:30, 10:30],
+    "scattered": np.s_[::4, ::4, ::4],
+}
+
+
+def _thin(part: object, spacing_mm: tuple[float, float, float]) -> LabelMap:
+    geometry = VolumeGeometry.from_spacing((20, 40, 40), spacing_mm)
+    labels = np.zeros(geometry.shape, np.uint8)
+    labels[part] = 1  # type: ignore[index]
+    return LabelMap(labels=labels, geometry=geometry)
+
+
+@pytest.mark.parametrize("spacing_mm", FINE_MM[:-1], ids=str)
+def test_a_single_voxel_on_a_fine_grid_has_a_surface(
+    spacing_mm: tuple[float, float, float],
+) -> None:
+    (surface,) = organ_surfaces(_thin(THIN["voxel"], spacing_mm), ORGAN)
+
+    voxel_mm = np.array(spacing_mm[::-1])
+    centre = voxel_mm * (20, 20, 10)
+    assert _is_closed(surface)
+    assert 0.7 < surface.volume_ml * 1000 / voxel_mm.prod() < 1.06
+    # about the voxel, and no larger than it and its neighbours
+    assert (surface.points_lps.min(axis=0) < centre).all()
+    assert (surface.points_lps.max(axis=0) > centre).all()
+    assert (np.abs(surface.points_lps - centre) <= 1.5 * voxel_mm).all()
+
+
+@pytest.mark.parametrize("spacing_mm", FINE_MM, ids=str)
+@pytest.mark.parametrize("part", THIN.values(), ids=THIN.keys())
+def test_what_is_thinner_than_a_cell_has_a_surface(
+    part: object, spacing_mm: tuple[float, float, float]
+) -> None:
+    label_map = _thin(part, spacing_mm)
+
+    (surface,) = organ_surfaces(label_map, ORGAN)
+
+    voxels_ml = np.count_nonzero(label_map.labels) * np.prod(spacing_mm) / 1000
+    assert np.isfinite(surface.points_lps).all()
+    assert np.isfinite(surface.normals_lps).all()
+    assert 0 < surface.volume_ml < 1.06 * voxels_ml
+    assert surface.voxels_ml == pytest.approx(voxels_ml)
+    assert len(glb_bytes([surface])) > 0
 
 
 def test_surfaces_come_in_the_order_of_segments_without_those_that_were_not_found() -> None:

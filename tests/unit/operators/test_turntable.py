@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -8,17 +9,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.geometry import LabelMap, VolumeGeometry
 from operators.errors import OutputError
 from operators.scene import BACKGROUND
+from operators.surfaces import organ_surfaces
 from operators.turntable import (
     draw_front,
     draw_turn,
     gif_bytes,
     png_bytes,
+    volume_text,
     with_compass,
+    with_legend,
     write_mp4,
 )
-from tests.organ_balls import skip_where_nothing_can_be_drawn, two_organs
+from tests.organ_balls import SEGMENTS, skip_where_nothing_can_be_drawn, two_organs
 
 FRAMES = 6
 
@@ -47,6 +52,35 @@ def test_the_front_view_has_a_legend_with_every_organs_colour() -> None:
     legend = pixels[:, 400:].reshape(-1, 3)
     for surface in two_organs():
         assert (legend == surface.rgb).all(axis=1).sum() > 200
+
+
+def test_the_legend_has_the_volume_of_the_voxels() -> None:
+    geometry = VolumeGeometry.from_spacing((9, 9, 40), (3.0, 3.0, 3.0))
+    labels = np.zeros(geometry.shape, np.uint8)
+    labels[4, 4, :] = 1  # the surface of so thin a thing holds half of it
+    (line,) = organ_surfaces(LabelMap(labels=labels, geometry=geometry), SEGMENTS)
+    view = Image.new("RGB", (60, 200))
+
+    assert line.voxels_ml == pytest.approx(1.08)
+    assert line.volume_ml < 0.7
+    picture = with_legend(view, [line]).tobytes()
+    larger = replace(line, points_lps=line.points_lps * 3)
+    assert with_legend(view, [larger]).tobytes() == picture
+    assert with_legend(view, [replace(line, voxels_ml=0.55)]).tobytes() != picture
+
+
+@pytest.mark.parametrize(
+    ("ml", "text"),
+    [
+        (0.0003, "< 0.1 ml"),
+        (0.55, "0.6 ml"),
+        (9.94, "9.9 ml"),
+        (9.96, "10 ml"),
+        (1480.4, "1,480 ml"),
+    ],
+)
+def test_a_small_volume_is_not_rounded_to_nothing(ml: float, text: str) -> None:
+    assert volume_text(ml) == text
 
 
 def test_a_turn_goes_once_around(turn: list[Image.Image]) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -142,6 +143,53 @@ def test_names_from_files_stay_text() -> None:
     assert name in page.texts
     assert any(label in part for part in page.texts)
     assert "%3Cscript%3Ealert%281%29%3C/script%3E.glb" in page.references
+
+
+def test_the_page_says_which_cases_the_model_has_learnt_from() -> None:
+    measured = replace(evaluation(), learnt_cases=("case-b", "case-d"))
+
+    text = render_report(measured, summarise(measured), pictures=[_picture("case-b")])
+
+    page = Page(text)
+    header = text[: text.index("</header>")]
+    assert "Learnt from 2 of these 4 cases" in header
+    assert "case-b, case-d" in header
+    for table in re.findall(r"<table.*?</table>", text, re.DOTALL):
+        for row in re.findall(r"<tr>.*?</tr>", table, re.DOTALL):
+            learnt = re.search(r"case-[bd]", row) is not None
+            assert ("learnt from" in row) == learnt
+    shown = page.texts.index("case-b", page.texts.index("Input, truth and prediction"))
+    assert page.texts[shown + 1] == "learnt from"
+
+
+def test_the_page_says_that_no_case_is_known_to_have_been_learnt_from() -> None:
+    text = _render()
+
+    assert "None of these cases is known to have gone into the weights" in text
+    assert ">learnt from<" not in text
+
+
+def test_networks_of_folds_stand_instead_of_weights() -> None:
+    measured = replace(evaluation(), version="", sha256="", note="2 networks & more")
+
+    header = render_report(measured, summarise(measured)).partition("</header>")[0]
+
+    assert "<dd>abdomen_test</dd>" in header
+    assert "2 networks &amp; more" in header
+    assert "none stated" not in header
+    assert "version" not in header.partition("<dl>")[2]
+
+
+def test_the_page_says_why_a_case_is_not_rendered() -> None:
+    text = _render(not_rendered={"case-c": "no <screen> here"})
+
+    page = Page(text)
+    assert "scenes" in page.ids
+    assert "#scenes" in page.references
+    section = text[text.index('<section id="scenes">') :]
+    assert "case-c" in section
+    assert "no &lt;screen&gt; here" in section
+    assert "img" not in page.elements
 
 
 def test_sections_without_content_are_left_out() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from app.evaluation.tables import (
@@ -69,6 +71,16 @@ def test_there_is_a_table_of_cases_for_every_measure_that_somebody_has() -> None
     assert [cell.text for cell in row.cells] == ["0.900", "0.400", "0.650", "0.9800"]
     assert dice.rows[2].cells[1].text == "\N{EN DASH}"
     assert dice.rows[2].cells[1].share is None
+
+
+def test_cases_that_were_learnt_from_are_marked() -> None:
+    measured = replace(evaluation(), learnt_cases=("case-b",))
+
+    tables = [*case_tables(measured), *worst_tables(measured)]
+
+    assert len(tables) == 6 + 2
+    for table in tables:
+        assert [row.learnt for row in table.rows] == [row.label == "case-b" for row in table.rows]
 
 
 def test_the_confusion_matrix_gives_shares_of_the_true_class() -> None:

@@ -17,6 +17,7 @@ from app.cli import main
 from app.learning.evaluation import cases_of, part_to_measure
 from models.bundle import Bundle
 from models.errors import TrainingError
+from models.evaluation.measures import read_json
 from models.training.cases import Case
 from models.training.recipe_data import RecipeData
 from tests.small_recipes import LIVER_VOXELS, RECIPE, SPACING_MM, with_recipe, write_pairs
@@ -138,16 +139,49 @@ def test_the_report_is_four_files_with_the_same_figures(
 
 
 def test_cases_that_a_model_has_learnt_from_are_told(
-    tiny_bundle: Bundle, data: Path, capsys: pytest.CaptureFixture[str]
+    tiny_bundle: Bundle, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with_recipe(tiny_bundle)
     path = tiny_bundle.folder / "configs" / "metadata.json"
     metadata = json.loads(path.read_text())
     path.write_text(json.dumps({**metadata, "trained_on": {"cases": ["two", "other"]}}))
-    assert evaluate(tiny_bundle, data) == 0
-    assert "Learnt from 1 of these cases" in capsys.readouterr().out
+    out = tmp_path / "out"
+    assert evaluate(tiny_bundle, data, "-o", str(out)) == 0
+    told = capsys.readouterr().out
+    assert "Learnt from 1 of these cases" in told
+    assert "| two (learnt from) |" in told
+    assert "| one |" in told
+    assert read_json(out / "evaluation.json").learnt_cases == ("two",)
+    assert "Learnt from 1 of these 2 cases" in (out / "report.html").read_text()
     assert evaluate(tiny_bundle, data, "--only", "one") == 0
-    assert "Learnt" not in capsys.readouterr().out
+    assert "earnt" not in capsys.readouterr().out
+
+
+def test_figures_of_folds_do_not_name_the_weights_of_the_bundle(
+    tiny_bundle: Bundle, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_recipe(tiny_bundle)
+    path = tiny_bundle.folder / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    path.write_text(json.dumps({**metadata, "trained_on": {"cases": ["one", "two"]}}))
+    curves = "stage,epoch,step,learning_rate,loss,validation_loss,validation_dice\n"
+    # of the run that the bundle lies in
+    (tiny_bundle.folder.parent / "curves.csv").write_text(curves + "train,1,3,0.001,0.9,,0.2\n")
+    out = tmp_path / "out"
+    folds = ("--folds", "2", "--run", str(tmp_path / "run"))
+    assert evaluate(tiny_bundle, data, *folds, "-o", str(out)) == 0
+    found = read_json(out / "evaluation.json")
+    note = "2 networks, each without its patients"
+    assert (found.model, found.version, found.sha256, found.note) == ("tiny", "", "", note)
+    assert sorted(case.name for case in found.cases) == ["one", "two"]
+    assert found.learnt_cases == ()  # by the bundle, but not by the networks of the folds
+    page = (out / "report.html").read_text()
+    assert note in page
+    assert tiny_bundle.sha256 not in page
+    assert '<section id="training">' not in page
+    told = capsys.readouterr().out
+    assert note in told
+    assert "learnt from" not in told
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from app.learning import report_writer
 from app.learning.report_writer import MOST_PICTURES, ReportWriter
 from models.bundle import Bundle
 from models.evaluation.evaluator import Evaluator
-from models.evaluation.measures import CaseMeasures
+from models.evaluation.measures import CaseMeasures, read_json
 from models.training.cases import Case
 from operators.errors import OutputError
 
@@ -56,7 +56,7 @@ def test_the_worst_cases_come_first_and_are_rendered(
     writer = ReportWriter(tiny_bundle, tmp_path / "out", 1)
     for name, wrong in (("good", 0), ("bad", 6), ("fair", 3)):
         add(writer, evaluator, name, wrong)
-    page = writer.finish(evaluator.evaluation(), curves=tmp_path / "none.csv")
+    page = writer.finish(evaluator.evaluation(), curves=None)
     assert page == tmp_path / "out" / "report.html"
     names = {path.name for path in page.parent.iterdir()}
     assert names >= {"report.html", "evaluation.json", "cases.csv", "summary.csv", "bad.glb"}
@@ -92,7 +92,7 @@ def test_no_scene_is_wanted(
     writer = ReportWriter(tiny_bundle, tmp_path, scenes)
     for name in ("one", "two"):
         add(writer, evaluator, name, 1)
-    writer.finish(evaluator.evaluation(), curves=tmp_path / "none.csv")
+    writer.finish(evaluator.evaluation(), curves=None)
     assert not list(tmp_path.glob("*.glb"))
 
 
@@ -101,7 +101,7 @@ def test_a_single_slice_has_no_surface(
 ) -> None:
     writer = ReportWriter(tiny_bundle, tmp_path, 2)
     add(writer, evaluator, "slice", 1, depth=1)
-    writer.finish(evaluator.evaluation(), curves=tmp_path / "none.csv")
+    writer.finish(evaluator.evaluation(), curves=None)
     assert not list(tmp_path.glob("*.glb"))
 
 
@@ -118,8 +118,39 @@ def test_a_machine_that_cannot_draw_still_gets_its_report(
     monkeypatch.setattr(report_writer, "write_scene", no_screen)
     writer = ReportWriter(tiny_bundle, tmp_path, 1)
     add(writer, evaluator, "one", 1)
-    assert writer.finish(evaluator.evaluation(), curves=tmp_path / "none.csv").is_file()
+    page = writer.finish(evaluator.evaluation(), curves=None).read_text()
+    assert "no screen" in page[page.index('<section id="scenes">') :]
     assert capsys.readouterr().err == "viscera: no rendering of one: no screen\n"
+
+
+def test_whatever_drawing_ends_with_the_report_is_there_before(
+    tiny_bundle: Bundle, evaluator: Evaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class EndOfProcess(BaseException):
+        pass
+
+    def end(*arguments: object) -> None:
+        raise EndOfProcess
+
+    monkeypatch.setattr(report_writer, "write_scene", end)
+    writer = ReportWriter(tiny_bundle, tmp_path, 1)
+    add(writer, evaluator, "one", 1)
+    with pytest.raises(EndOfProcess):
+        writer.finish(evaluator.evaluation(), curves=None)
+    assert "one" in (tmp_path / "report.html").read_text()
+    assert [case.name for case in read_json(tmp_path / "evaluation.json").cases] == ["one"]
+
+
+def test_a_stray_voxel_is_rendered_too(
+    tiny_bundle: Bundle, evaluator: Evaluator, tmp_path: Path
+) -> None:
+    fine = replace(case("fine"), spacing_mm=(1.0, 1.0, 1.0))
+    found = np.zeros_like(fine.labels)
+    found[3, 6, 6] = 1
+    writer = ReportWriter(tiny_bundle, tmp_path, 1)
+    writer.add(fine, found, evaluator.compare(found, fine))
+    writer.finish(evaluator.evaluation(), curves=None)
+    assert (tmp_path / "fine.glb").read_bytes()[:4] == b"glTF"
 
 
 def test_curves_of_the_run_are_shown_where_there_are_some(
@@ -153,7 +184,7 @@ def test_a_file_that_cannot_be_written_is_an_output_error(
     add(writer, evaluator, "one", 1)
     (tmp_path / "out" / "cases.csv").mkdir()
     with pytest.raises(OutputError, match="Is a directory"):
-        writer.finish(evaluator.evaluation(), curves=tmp_path / "none.csv")
+        writer.finish(evaluator.evaluation(), curves=None)
 
 
 def test_a_case_without_a_dice_counts_as_good(

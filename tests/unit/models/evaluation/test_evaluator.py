@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -259,3 +260,17 @@ def test_folds_of_several_networks_make_one_evaluation(tiny_bundle: Bundle) -> N
         assert measures.organs["liver"].auc is not None
     assert [case.name for case in together.evaluation().cases] == ["a", "bb"]
     assert set(together.evaluation().roc) == {"liver"}
+
+
+def test_cases_are_known_that_went_into_the_weights_of_the_network_that_segmented_them(
+    tiny_bundle: Bundle,
+) -> None:
+    notes = {"cases": ["a", "elsewhere"], "teacher_cases": ["of a teacher"]}
+    learnt = replace(tiny_bundle, metadata={**tiny_bundle.metadata, "trained_on": notes})
+    evaluator = Evaluator(learnt)
+    for name in ("a", "unseen", "of a teacher"):
+        evaluator.segment(Segmenter(learnt, "cpu"), noisy_case(name))
+    assert evaluator.evaluation().learnt_cases == ("a", "of a teacher")
+    other = Evaluator(learnt)  # as of a fold: the bundle knows the case, the network does not
+    other.segment(Segmenter(tiny_bundle, "cpu"), noisy_case("a"))
+    assert other.evaluation().learnt_cases == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,15 @@ def test_an_evaluation_comes_back_from_its_file_unchanged(tmp_path: Path) -> Non
         case_of("a", "x", (0.1 + 0.2, None, 1.0), hd95_mm=2.5, volume_ml=10.0),
         case_of("b", "größe", (1 / 3, 0.5, None)),
     ]
-    evaluation = evaluation_of(cases, {"liver": curve})
+    evaluation = replace(
+        evaluation_of(cases, {"liver": curve}), note="2 networks", learnt_cases=("b",)
+    )
     path = tmp_path / "evaluation.json"
     write_json(evaluation, path)
     back = read_json(path)
     assert to_json(back) == to_json(evaluation)
     assert back.organs == evaluation.organs
+    assert (back.note, back.learnt_cases) == ("2 networks", ("b",))
     assert back.rgb == evaluation.rgb
     assert back.cases[0].organs == evaluation.cases[0].organs
     assert back.cases[1].confusion.dtype == np.int64

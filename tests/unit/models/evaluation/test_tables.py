@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 from models.evaluation.measures import MEASURES
@@ -65,3 +66,8 @@ def test_the_table_has_a_row_a_case_and_the_means_of_what_is_known() -> None:
 
 def test_every_measure_has_a_heading() -> None:
     assert tuple(HEADINGS) == MEASURES
+
+
+def test_the_table_marks_the_cases_that_were_learnt_from() -> None:
+    lines = markdown_table(replace(evaluation_of(CASES), learnt_cases=("b",))).splitlines()
+    assert lines[2:4] == ["| a | 0.900 | - | 1.000 |", "| b (learnt from) | 0.800 | - | - |"]
