@@ -16,7 +16,7 @@ from models.bundle import Bundle, sha256_of
 from models.errors import BundleError
 from models.interchange.axes import CANONICAL, turned
 from models.interchange.organs import segment_of
-from models.interchange.weights import first_line, read_state
+from models.interchange.weights import first_line, last_line, read_state
 from models.memory import memory_errors
 from models.preprocessing import Preprocessing
 from models.segments import Segment
@@ -30,17 +30,67 @@ class ScriptedNetwork(nn.Module):
     """A TorchScript program in a network's place.
 
     It may be bound to the size of window it was traced with; `fixed_window` says so.
+
+    Parameters
+    ----------
+    program
+        The program.
+    outputs
+        Channels that it has to give: background and the classes.
+    name
+        Of the model, for errors.
     """
 
     fixed_window = True
 
-    def __init__(self, program: nn.Module):
+    def __init__(self, program: nn.Module, outputs: int, name: str):
         super().__init__()
         self.program = program
+        self.outputs = outputs
+        self.name = name
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """Map windows to logits, as the program does."""
-        logits: torch.Tensor = self.program(windows)
+        """Map windows `(N, 1, D, H, W)` to logits `(N, outputs, D, H, W)`, as the program does.
+
+        Raises
+        ------
+        BundleError
+            If the program cannot take such windows, or gives anything else.
+        OutOfMemoryError
+            If there is no memory for the windows.
+        """
+        logits = self._run(windows)
+        # sizes are no numbers while a program is traced
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            return logits
+        expected = (len(windows), self.outputs, *windows.shape[2:])
+        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        if found != expected:
+            raise BundleError(
+                f"{self.name}: expected a program that gives one tensor of {expected} (windows, "
+                f"background and {self.outputs - 1} classes, size), found {found}"
+            )
+        return logits
+
+    def _run(self, windows: torch.Tensor) -> torch.Tensor:
+        size = tuple(windows.shape)
+        with memory_errors(f"windows of {size} in {self.name}"):
+            try:
+                logits: torch.Tensor = self.program(windows)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as exc:
+                text = str(exc)
+                if "DefaultCPUAllocator" in text:
+                    raise
+                if "CUDA out of memory" in text:  # the interpreter makes a plain error of it
+                    raise torch.OutOfMemoryError(last_line(exc)) from exc
+                if "CUDA error" in text:  # the device's fault, not the program's
+                    raise
+                raise BundleError(
+                    f"{self.name}: expected a program that takes windows of {size}, found that it "
+                    f"fails: {last_line(exc)}"
+                ) from exc
         return logits
 
 
@@ -156,7 +206,8 @@ class ForeignBundle(Bundle):
                 f"found {found}"
             )
         if self.is_scripted:
-            network: nn.Module = ScriptedNetwork(self._program())
+            outputs = len(self.class_of) + 1
+            network: nn.Module = ScriptedNetwork(self._program(), outputs, self.name)
         else:
             network = self.build_network()
             try:

@@ -13,18 +13,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.bundle import WEIGHTS
 from models.errors import BundleError
 from models.interchange.axes import in_canonical_order
 from models.interchange.foreign import SCRIPTED, ForeignBundle, read_config
 from models.interchange.organs import segment_of
 from models.interchange.references import References
 from models.interchange.transforms import Step, Translation, steps_of, translate
+from models.interchange.zoo_weights import find_weights
 from models.registry import BUILDERS
 
-#: Weights by preference: what holds nothing but tensors first.
-_STATES = (WEIGHTS, "models/model.pt", "models/model.pth")
-_PROGRAM = "models/model.ts"
 #: Arguments that MONAI has renamed or dropped since, for bundles of its earlier versions.
 _RENAMED = {"dimensions": "spatial_dims", "pos_embed": "proj_type"}
 _DROPPED = {"monai.networks.nets.SwinUNETR": {"img_size"}}
@@ -64,7 +61,7 @@ def read_monai_bundle(folder: Path) -> ForeignBundle:
     folder
         With `configs/metadata.json`, `configs/inference.json` (or `.yaml`), and the weights as
         `models/model.pt` (or `.pth`, `.safetensors`) or, where the network is not one of ours,
-        as TorchScript `models/model.ts`.
+        as TorchScript `models/model.ts`; of another name where a `CheckpointLoader` has another.
 
     Raises
     ------
@@ -106,23 +103,24 @@ def read_monai_bundle(folder: Path) -> ForeignBundle:
 
 def _network(folder: Path, references: References, outputs: int) -> tuple[dict[str, Any], Path]:
     """The network's definition and weights; TorchScript where the network is none of ours."""
+    weights = find_weights(folder, references)
     written = references.config.get("network_def")
     definition: dict[str, Any] = {}
     if isinstance(written, Mapping) and _full_name(written.get("_target_")) in BUILDERS:
         definition = _definition(written, references)
-        for name in _STATES:
-            if (folder / name).is_file():
-                return definition, folder / name
-    if (folder / _PROGRAM).is_file():
+        if weights.state is not None:
+            return definition, weights.state
+    if weights.program is not None:
         channels = definition.get("out_channels", outputs)
-        return {"_target_": SCRIPTED, "out_channels": channels}, folder / _PROGRAM
+        return {"_target_": SCRIPTED, "out_channels": channels}, weights.program
+    *_, program = weights.looked_for
     if definition:
         raise BundleError(
-            f"{folder.name}: expected weights in {', '.join((*_STATES, _PROGRAM))}, found none"
+            f"{folder.name}: expected weights in {', '.join(weights.looked_for)}, found none"
         )
     found = written.get("_target_") if isinstance(written, Mapping) else written
     raise BundleError(
-        f"{folder.name}: network_def: expected {_PROGRAM}, or a network of {sorted(BUILDERS)}, "
+        f"{folder.name}: network_def: expected {program}, or a network of {sorted(BUILDERS)}, "
         f"found {found!r}"
     )
 
@@ -205,18 +203,26 @@ def _single_pieces(references: References, classes: int) -> list[int]:
             if _first(step.get("argmax")) is not True:
                 raise step.error("argmax", "true", step.get("argmax"))
         elif step.name == "KeepLargestConnectedComponentd":
-            applied = step.get("applied_labels")
-            every = list(range(1, classes + 1))
-            listed = [applied] if isinstance(applied, int) else applied or every
-            if not set(listed) <= {0, *every}:
-                raise step.error("applied_labels", f"some of 1 to {classes}", applied)
-            largest = sorted({*largest, *listed} - {0})
+            largest = sorted({*largest, *_pieces_of(step, classes)})
         else:
             raise BundleError(
                 f"{references.name}: {step.key}: expected no step that changes the labels but "
                 f"KeepLargestConnectedComponentd, found {step.name}"
             )
     return largest
+
+
+def _pieces_of(step: Step, classes: int) -> set[int]:
+    applied = step.get("applied_labels")
+    every = list(range(1, classes + 1))
+    listed = [applied] if isinstance(applied, int) else applied or every
+    if not set(listed) <= {0, *every}:
+        raise step.error("applied_labels", f"some of 1 to {classes}", applied)
+    if (count := step.get("num_components", 1)) != 1:
+        raise step.error("num_components", "1", count)
+    if len(listed) > 1 and not step.get("independent", True):
+        raise step.error("independent", "true (each label by itself)", False)
+    return set(listed) - {0}
 
 
 def _first(value: Any) -> Any:
@@ -226,9 +232,14 @@ def _first(value: Any) -> Any:
 def _class_names(metadata: Mapping[str, Any], name: str) -> list[str]:
     """Of the classes from 1 on, from `network_data_format`; raises BundleError."""
     try:
-        outputs = metadata["network_data_format"]["outputs"]
-        written = outputs.get("pred", next(iter(outputs.values())))["channel_def"]
-        channels = {int(number): str(text) for number, text in written.items()}
+        formats = metadata["network_data_format"]
+        pred = _format_of(formats["outputs"], "pred")
+        image = _format_of(formats.get("inputs") or {}, "image")
+        channels = {int(number): str(text) for number, text in pred["channel_def"].items()}
+        told = {
+            "outputs::pred": (len(channels), pred.get("num_channels", len(channels))),
+            "inputs::image": (1, image.get("num_channels", 1)),
+        }
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as exc:
         raise BundleError(
             f"{name}: metadata: expected the classes in network_data_format::outputs::pred::"
@@ -242,7 +253,19 @@ def _class_names(metadata: Mapping[str, Any], name: str) -> list[str]:
         raise BundleError(
             f"{name}: metadata: channel_def: expected background as class 0, found {channels[0]!r}"
         )
+    for key, (expected, found) in told.items():
+        if found != expected:
+            raise BundleError(
+                f"{name}: metadata: network_data_format::{key}::num_channels: expected {expected}, "
+                f"found {found}"
+            )
     return [channels[number] for number in range(1, len(channels))]
+
+
+def _format_of(formats: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The format of that name, else the first."""
+    found: Mapping[str, Any] = formats.get(key, next(iter(formats.values()), {}))
+    return found
 
 
 def _own_labels(folder: Path) -> list[Mapping[str, Any]] | None:

@@ -6,15 +6,17 @@ time: about a fortieth of the time of nnU-Net's own prediction by five folds. Ou
 used (linear, or a weighted mean towards a coarser grid) where nnU-Net fits cubic splines; what is
 smaller than a window is filled up behind with air where nnU-Net adds zeros, the mean, around it.
 
-nnU-Net does not write down where the axes of its images lead to, unless they were turned by its
-`NibabelIOWithReorient` (then RAS). An optional `viscera.json` beside the plans settles this and the
-choice of weights: `{"axcodes": "LAS", "configuration": "3d_fullres", "fold": "0"}`, axcodes being
-those of the training images' files, first axis first. Without it the axes of a DICOM series from
-feet to head are assumed, `LPS`.
+Where the axes of its images lead to follows from its plans alone if these name a reader that
+reorients, `NibabelIOWithReorient` or `SimpleITKIOWithReorient` (then RAS). An optional
+`viscera.json` beside the plans settles this and the choice of weights:
+`{"axcodes": "LAS", "configuration": "3d_fullres", "fold": "0"}`, axcodes being those of the
+training images' files, first axis first. Without it the axes of a DICOM series from feet to head
+are assumed, `LPS`, and a warning says so.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,14 @@ from models.interchange.axes import check_directions, in_canonical_order
 from models.interchange.foreign import ForeignBundle, read_config
 from models.interchange.grey_values import GreyValues
 
+log = logging.getLogger(__name__)
+
 #: Beside the plans, for what nnU-Net does not write down.
 SETTINGS = "viscera.json"
+_KNOWN_SETTINGS = frozenset({"axcodes", "configuration", "fold"})
+#: Readers that turn every image to RAS (nnU-Net 2.8.1, nnunetv2/imageio).
+_REORIENTING = frozenset({"NibabelIOWithReorient", "SimpleITKIOWithReorient"})
+_ASSUMED = "LPS"
 _CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
 _NETWORKS = {
     "PlainConvUNet": "n_conv_per_stage",
@@ -67,8 +75,8 @@ def read_nnunet(
     """
     folder = folder.resolve()
     plans, dataset = read_config(folder / "plans.json"), read_config(folder / "dataset.json")
-    settings = read_config(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
-    codes = axcodes or settings.get("axcodes") or _reader_axcodes(plans)
+    settings = _settings(folder)
+    codes = axcodes or settings.get("axcodes") or _reader_axcodes(plans, folder.name)
     codes = check_directions(codes, f"{folder.name}: axcodes")
     try:
         chosen = _configuration(plans, folder.name, configuration or settings.get("configuration"))
@@ -241,9 +249,33 @@ def _class_names(dataset: Mapping[str, Any], name: str) -> list[str]:
     return [by_number[number] for number in range(1, len(labels))]
 
 
-def _reader_axcodes(plans: Mapping[str, Any]) -> str:
-    reoriented = plans.get("image_reader_writer") == "NibabelIOWithReorient"
-    return "RAS" if reoriented else "LPS"
+def _settings(folder: Path) -> dict[str, Any]:
+    """What lies beside the plans; raises BundleError where a key means nothing."""
+    path = folder / SETTINGS
+    settings = read_config(path) if path.is_file() else {}
+    if unknown := sorted(set(settings) - _KNOWN_SETTINGS):
+        raise BundleError(
+            f"{folder.name}: {SETTINGS}: expected settings of "
+            f"{', '.join(sorted(_KNOWN_SETTINGS))}, found {', '.join(unknown)}"
+        )
+    return settings
+
+
+def _reader_axcodes(plans: Mapping[str, Any], name: str) -> str:
+    """The axes that the reader turns images to, else a guess, of which a warning tells."""
+    reader = plans.get("image_reader_writer")
+    if reader in _REORIENTING:
+        return "RAS"
+    log.warning(
+        "%s: the axes of its training images are a guess, %s: nnU-Net read them by %s, which "
+        'leaves them as the files have them. If they were others, write {"axcodes": "RAS"} or such '
+        "into %s beside plans.json, or left and right, or front and back, are mixed up.",
+        name,
+        _ASSUMED,
+        reader or "a reader unknown",
+        SETTINGS,
+    )
+    return _ASSUMED
 
 
 def _checkpoint(folder: Path, fold: str | None) -> Path:

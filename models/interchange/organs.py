@@ -6,6 +6,7 @@ the side). Display colours are our own choice; they agree with the models that s
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ RIGHT = Code(value="24028007", scheme="SCT", meaning="Right")
 PRIVATE_SCHEME = "99VISCERA"
 _NEOPLASM = ("108369006", "Neoplasm")
 _SIDES = {"left": LEFT, "right": RIGHT}
+#: Longest CodeValue (VR SH), and how much of it tells shortened names apart.
+_LONGEST_CODE, _DIGITS = 16, 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,10 @@ ORGANS: Mapping[str, Organ] = {
     "liver": Organ(type=("10200004", "Liver"), rgb=(221, 130, 101), label="Liver"),
     "spleen": Organ(type=("78961009", "Spleen"), rgb=(157, 108, 162), label="Spleen"),
     "kidney": Organ(
-        type=("64033007", "Kidney"), rgb=(185, 102, 83), label="Kidney", spellings=("kidneys",)
+        type=("64033007", "Kidney"),
+        rgb=(185, 102, 83),
+        label="Kidney",
+        spellings=("kidneys", "kideny"),  # the second in MONAI's swin_unetr_btcv_segmentation
     ),
     "stomach": Organ(type=("69695003", "Stomach"), rgb=(216, 182, 90), label="Stomach"),
     "gallbladder": Organ(
@@ -188,7 +194,7 @@ def segment_of(name: str, number: int) -> Segment:
     -------
     Segment
         With SNOMED codes where the name is known, else an anatomical structure of the private
-        scheme `99VISCERA` under its own name.
+        scheme `99VISCERA` under its own name. A side is taken off the name and coded by itself.
 
     Raises
     ------
@@ -198,7 +204,7 @@ def segment_of(name: str, number: int) -> Segment:
     words, side = _words_and_side(name)
     key = _BY_SPELLING.get(" ".join(words))
     if key is None:
-        return _unknown(name, number)
+        return _unknown(name, side, number)
     organ = ORGANS[key]
     return Segment(
         number=number,
@@ -221,18 +227,32 @@ def _words_and_side(name: str) -> tuple[list[str], str | None]:
     return [word for word in words if word not in (side, side[0])], side
 
 
-def _unknown(name: str, number: int) -> Segment:
-    key = re.sub(r"\W+", "_", name.strip().lower()).strip("_")
-    label = name.strip().replace("_", " ")[:64]
+def _unknown(name: str, side: str | None, number: int) -> Segment:
+    words = re.sub(r"[\W_]+", " ", name).split()
+    bare = [word for word in words if side and word.lower() not in (side, side[0])]
+    if side and bare:
+        plain, modifier = " ".join(bare), _SIDES[side]
+        key = "_".join(bare).lower()
+        own_name, label = f"{key}_{side}", f"{side.capitalize()} {plain}"
+    else:
+        plain, modifier = name.strip().replace("_", " ") or f"structure {number}", None
+        key = re.sub(r"\W+", "_", name.strip().lower()).strip("_") or f"structure_{number}"
+        own_name, label = key, plain
     hue = number * 47 % 180
     return Segment(
         number=number,
-        name=key or f"structure_{number}",
-        label=(label[:1].upper() + label[1:]) or f"Structure {number}",
+        name=own_name,
+        label=(label[:1].upper() + label[1:])[:64],
         category=ANATOMICAL_STRUCTURE,
-        type=Code(
-            value=(key or f"structure_{number}")[:16].upper(), scheme=PRIVATE_SCHEME, meaning=label
-        ),
-        modifier=None,
+        type=Code(value=_private_code(key), scheme=PRIVATE_SCHEME, meaning=plain[:64]),
+        modifier=modifier,
         rgb=(60 + hue, 220 - hue, 60 + hue * 5 % 180),
     )
+
+
+def _private_code(key: str) -> str:
+    """The key where it is short enough, else its beginning and digits that are its own."""
+    if len(key) <= _LONGEST_CODE:
+        return key.upper()
+    digits = hashlib.sha256(key.encode()).hexdigest()[:_DIGITS]
+    return f"{key[: _LONGEST_CODE - _DIGITS - 1]}_{digits}".upper()

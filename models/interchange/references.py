@@ -1,7 +1,8 @@
 """Values of a MONAI configuration without running it.
 
 MONAI's own reader evaluates every string that begins with `$` as Python. Here references to other
-values are followed and literals are read; anything else is refused.
+values are followed, and literals, choices between them and texts put together are read; anything
+else is refused.
 """
 
 from __future__ import annotations
@@ -77,9 +78,21 @@ class References:
             return repr(self.value(self._look_up(match[1], key), key, depth + 1))
 
         try:
-            return ast.literal_eval(_REFERENCE.sub(substitute, written[1:]).strip())
+            tree = ast.parse(_REFERENCE.sub(substitute, written[1:]).strip(), mode="eval")
+            return _read(tree.body)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as exc:
             raise BundleError(
                 f"{self.name}: {key}: expected a value or a reference to one, found {written!r}; "
                 "a configuration is not run as code"
             ) from exc
+
+
+def _read(node: ast.expr) -> Any:
+    """A literal, `A if B else C` or `text + text`; raises ValueError for what would be run."""
+    if isinstance(node, ast.IfExp):
+        return _read(node.body if _read(node.test) else node.orelse)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        parts = [_read(node.left), _read(node.right)]
+        if all(isinstance(part, str) for part in parts):
+            return "".join(parts)
+    return ast.literal_eval(node)

@@ -37,6 +37,8 @@ _NO_CHANGE = frozenset(
         "Identityd",
     }
 )
+#: MONAI's own letters: the negative and the positive end of each axis.
+_LETTERS = [["L", "R"], ["P", "A"], ["I", "S"]]
 #: Kinds of interpolation that ours stands for.
 _SMOOTH = frozenset({"bilinear", "trilinear", "area", "bicubic", "1", "3"})
 
@@ -150,6 +152,9 @@ def translate(steps: Sequence[Step]) -> Translation:
 def _orientation(step: Step, result: Translation) -> None:
     if result.axcodes is not None:
         raise step.error("axcodes", "axes that are turned once", step.get("axcodes"))
+    letters = step.get("labels")
+    if letters is not None and [list(pair) for pair in letters] != _LETTERS:
+        raise step.error("labels", f"MONAI's own, {_LETTERS}", letters)
     codes = "RAS" if step.get("as_closest_canonical") else step.get("axcodes")
     result.axcodes = check_directions(codes, f"{step.references.name}: {step.key}: axcodes")
 
@@ -169,11 +174,16 @@ def _resize(step: Step, result: Translation) -> None:
         raise step.error("size_mode", "'all'", step.get("size_mode"))
     _check_smooth(step)
     size = [None if n == -1 else int(n) for n in step.triple("spatial_size", keep=-1)]
+    if result.crop:
+        # our grid of a fixed size is always over the whole image
+        raise step.error("spatial_size", "a size without a CropForegroundd before it", size)
     result.shape = in_canonical_order(size, _axcodes(step, result))
     result.spacing_mm = None
 
 
 def _crop(step: Step, result: Translation) -> None:
+    if result.shape is not None:
+        raise step.error("source_key", "no crop of what was resized", step.get("source_key"))
     # what counts as foreground is code; ours is the body and a margin around it
     result.crop = True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,12 +76,29 @@ def _read(path: Path) -> Any:
             with torch.serialization.safe_globals(_numpy_numbers()):
                 return torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGE as exc:
-        raise BundleError(f"cannot read the weights {path}: {first_line(exc)}") from exc
+        raise BundleError(f"cannot read the weights {path}: {_told(exc)}") from exc
+
+
+def _told(error: Exception) -> str:
+    """What to say of damage: PyTorch's advice is to load such a file with all that it runs."""
+    if not isinstance(error, pickle.UnpicklingError):
+        return first_line(error)
+    named = re.search(r"GLOBAL ([\w.]+)", str(error))
+    found = f"objects of {named[1]}" if named else "something else"
+    return (
+        f"expected a checkpoint of tensors, numbers and text, found {found}; other objects are not "
+        "loaded, since that can run code"
+    )
 
 
 def first_line(error: Exception) -> str:
     """PyTorch's errors go on for pages."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def last_line(error: Exception) -> str:
+    """What went wrong comes last where TorchScript's interpreter tells its own traceback first."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def _numpy_numbers() -> list[Any]:

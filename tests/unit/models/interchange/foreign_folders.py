@@ -106,6 +106,15 @@ def zoo_metadata(names: Sequence[str] = ("background", "spleen")) -> dict[str, A
     }
 
 
+def zoo_metadata_of_channels(inputs: int, outputs: int) -> dict[str, Any]:
+    """Metadata that says so many channels, and names background and one class."""
+    metadata = zoo_metadata()
+    formats = metadata["network_data_format"]
+    formats["inputs"]["image"]["num_channels"] = inputs
+    formats["outputs"]["pred"]["num_channels"] = outputs
+    return metadata
+
+
 def unet(seed: int = 0, outputs: int = 2) -> nn.Module:
     """MONAI's UNet of `NETWORK`, its classes told apart by what it sees."""
     from monai.networks.nets import UNet

@@ -17,6 +17,7 @@ from tests.unit.models.interchange.foreign_folders import (
     write_zoo_bundle,
     zoo_inference,
     zoo_metadata,
+    zoo_metadata_of_channels,
 )
 
 
@@ -87,6 +88,24 @@ def test_the_largest_piece_is_kept_of_the_classes_that_say_so(tmp_path: Path) ->
     assert read_monai_bundle(tmp_path / "zoo").single_pieces == [2]
 
 
+def test_keeping_two_components_is_refused(tmp_path: Path) -> None:
+    def read(name: str, **arguments: Any) -> list[int]:
+        step = {"_target_": "KeepLargestConnectedComponentd", "keys": "pred", **arguments}
+        inference = zoo_inference(network_def={**NETWORK, "out_channels": 3})
+        inference["postprocessing"]["transforms"].insert(3, step)
+        metadata = zoo_metadata(("background", "Kidneys", "Spleen"))
+        write_zoo_bundle(tmp_path / name, inference, metadata)
+        return read_monai_bundle(tmp_path / name).single_pieces
+
+    assert read("one", applied_labels=[2], num_components=1, independent=False) == [2]
+    with pytest.raises(BundleError, match="num_components: expected 1, found 2"):
+        read("two", applied_labels=[1], num_components=2)
+    with pytest.raises(BundleError, match="independent: expected true"):
+        read("together", applied_labels=[1, 2], independent=False)
+    with pytest.raises(BundleError, match="independent: expected true"):
+        read("all_together", independent=False)
+
+
 def test_our_own_bundles_are_not_taken_for_others() -> None:
     assert not [folder.name for folder in SHIPPED.iterdir() if is_monai_bundle(folder)]
 
@@ -141,6 +160,8 @@ def test_steps_after_the_network_that_we_lack_are_refused(
         (zoo_metadata(("spleen", "liver")), "expected background as class 0, found 'spleen'"),
         (zoo_metadata(("background",)), "expected classes 0 to N"),
         ({**zoo_metadata(), "version": None}, None),
+        (zoo_metadata_of_channels(1, 5), "pred::num_channels: expected 2, found 5"),
+        (zoo_metadata_of_channels(3, 2), "image::num_channels: expected 1, found 3"),
     ],
 )
 def test_metadata_without_classes_is_refused(

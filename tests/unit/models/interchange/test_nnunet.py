@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,40 @@ def test_the_label_to_ignore_is_no_class(tmp_path: Path) -> None:
     content = dataset(spleen=1, right_kidney=2, ignore=3)
     write_nnunet(tmp_path / "model", dataset_content=content)
     assert read_nnunet(tmp_path / "model").class_of == {"spleen": 1, "kidney_right": 2}
+
+
+@pytest.mark.parametrize("reader", ["NibabelIOWithReorient", "SimpleITKIOWithReorient"])
+def test_both_reorienting_readers_mean_ras(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, reader: str
+) -> None:
+    write_nnunet(tmp_path / "model", {**plans(), "image_reader_writer": reader})
+    with caplog.at_level(logging.WARNING):
+        bundle = read_nnunet(tmp_path / "model")
+    # the file's axes lead to R, A, S; nnU-Net's arrays begin with the last
+    assert bundle.axcodes == "SAR"
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("reader", ["NibabelIO", "SimpleITKIO", "Tiff3DIO"])
+def test_guessed_axes_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, reader: str
+) -> None:
+    write_nnunet(tmp_path / "model", {**plans(), "image_reader_writer": reader})
+    with caplog.at_level(logging.WARNING):
+        assert read_nnunet(tmp_path / "model").axcodes == "SPL"
+    (record,) = caplog.records
+    assert "are a guess, LPS" in record.getMessage()
+    assert reader in record.getMessage()
+    assert 'write {"axcodes": "RAS"} or such into viscera.json' in record.getMessage()
+    caplog.clear()
+    write_json(tmp_path / "model" / "viscera.json", {"axcodes": "LPS"})
+    read_nnunet(tmp_path / "model")
+    assert not caplog.records
+
+
+def test_a_misspelt_setting_is_refused(tmp_path: Path) -> None:
+    write_nnunet(tmp_path / "model")
+    write_json(tmp_path / "model" / "viscera.json", {"axcode": "RAS", "fold": "0"})
+    told = "viscera.json: expected settings of axcodes, configuration, fold, found axcode$"
+    with pytest.raises(BundleError, match=told):
+        read_nnunet(tmp_path / "model")

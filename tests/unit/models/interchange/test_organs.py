@@ -18,6 +18,7 @@ from models.interchange.organs import ORGANS, segment_of
         ("kidney_right", "kidney_right", "64033007", "Right"),
         ("R. adrenal gland", "adrenal_gland_right", "23451007", "Right"),
         ("lkidney", "kidney_left", "64033007", "Left"),
+        ("Left Kideny", "kidney_left", "64033007", "Left"),
         ("Inferior Vena Cava", "inferior_vena_cava", "64131007", None),
         ("postcava", "inferior_vena_cava", "64131007", None),
         ("portal vein and splenic vein", "portal_and_splenic_veins", "32764006", None),
@@ -48,8 +49,45 @@ def test_an_unknown_name_becomes_a_structure_of_a_private_scheme() -> None:
     assert segment.name == "iliopsoas_muscle_left"
     assert segment.type.scheme == "99VISCERA"
     assert len(segment.type.value) <= 16
-    assert segment.label == "Iliopsoas muscle, left"
-    assert segment.modifier is None
+    assert segment.type.meaning == "iliopsoas muscle"
+    assert segment.label == "Left iliopsoas muscle"
+    assert segment.modifier is not None
+    assert segment.modifier.meaning == "Left"
+
+
+def test_unknown_structures_of_both_sides_have_a_code_and_a_side_of_their_own() -> None:
+    names = [
+        f"{structure}_{side}"
+        for structure in (
+            "lung_upper_lobe",
+            "lung_lower_lobe",
+            "heart_ventricle",
+            "gluteus_maximus",
+            "gluteus_medius",
+            "iliac_artery_common_upper_part",
+            "iliac_artery_common_lower_part",
+        )
+        for side in ("left", "right")
+    ]
+    names += [f"rib_{side}_{n}" for side in ("left", "right") for n in (1, 2, 12)]
+    names += ["autochthonous_muscles", "autochthonous_muscles_of_the_back", "vertebrae_L1"]
+    segments = [segment_of(name, n) for n, name in enumerate(names, start=1)]
+    sides = [segment.modifier.meaning if segment.modifier else None for segment in segments]
+    codes_of = [segment.type.value for segment in segments]
+    assert len(set(zip(codes_of, sides, strict=True))) == len(names)
+    assert len({segment.name for segment in segments}) == len(names)
+    assert max(map(len, codes_of)) == 16
+    left, right = segments[:2]
+    assert left.type == right.type
+    assert (left.type.value, left.type.meaning) == ("LUNG_UPPER_LOBE", "lung upper lobe")
+    assert (left.label, left.name) == ("Left lung upper lobe", "lung_upper_lobe_left")
+    assert (sides[0], sides[1], sides[-1]) == ("Left", "Right", None)
+    assert segments[-1].label == "Vertebrae L1"
+
+
+def test_a_side_alone_is_a_name() -> None:
+    segment = segment_of("left", 3)
+    assert (segment.name, segment.type.value, segment.modifier) == ("left", "LEFT", None)
 
 
 def test_codes_are_those_of_the_standard() -> None:

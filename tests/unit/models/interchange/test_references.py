@@ -16,6 +16,7 @@ CONFIG = {
     "circle": "@round",
     "round": "@circle",
     "device": "$torch.device('cpu')",
+    "configs": {"highres": True},
 }
 
 
@@ -37,6 +38,29 @@ CONFIG = {
 )
 def test_references_and_literals_are_read(written: Any, expected: Any) -> None:
     assert References(CONFIG, "zoo").value(written, "key") == expected
+
+
+@pytest.mark.parametrize("highres", [True, False])
+def test_a_choice_by_a_reference_is_followed(highres: bool) -> None:
+    config = {
+        "displayable_configs": {"highres": highres},
+        "bundle_root": ".",
+        "pixdim": "$[1.5, 1.5, 1.5] if @displayable_configs#highres else [3.0, 3.0, 3.0]",
+        "modelname": "$'model.pt' if @displayable_configs#highres else 'model_lowres.pt'",
+    }
+    references = References(config, "whole_body")
+    assert references.value("@pixdim", "key") == ([1.5] * 3 if highres else [3.0] * 3)
+    path = references.value("$@bundle_root + '/models/' + @modelname", "key")
+    assert path == f"./models/{'model.pt' if highres else 'model_lowres.pt'}"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["$1 if open('x') else 2", "$open('x') if @configs::highres else 2", "$'a' * 9 + 'b'"],
+)
+def test_a_choice_runs_no_code(written: str) -> None:
+    with pytest.raises(BundleError, match="not run as code"):
+        References(CONFIG, "zoo").value(written, "key")
 
 
 @pytest.mark.parametrize(

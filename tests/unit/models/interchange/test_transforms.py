@@ -53,6 +53,25 @@ def test_a_fixed_size_replaces_the_spacing() -> None:
     assert translated(zoo_transforms(resize)).as_json()["shape"] == [128, None, 256]
 
 
+def test_a_crop_before_a_resize_is_refused() -> None:
+    crop = {"_target_": "CropForegroundd", "keys": "image", "source_key": "image"}
+    resize = {"_target_": "Resized", "keys": "image", "spatial_size": [64, 64, 64]}
+    told = "transforms::6: Resized: spatial_size: expected a size without a CropForegroundd before"
+    with pytest.raises(BundleError, match=told):
+        translated(zoo_transforms(crop, resize))
+    with pytest.raises(BundleError, match=r"CropForegroundd: .* no crop of what was resized"):
+        translated(zoo_transforms(resize, crop))
+
+
+def test_orientation_labels_of_ones_own_are_refused() -> None:
+    transforms = zoo_transforms()
+    transforms[2]["labels"] = [["L", "R"], ["P", "A"], ["I", "S"]]
+    assert translated(transforms).axcodes == "RAS"
+    transforms[2]["labels"] = "$(('R', 'L'), ('A', 'P'), ('I', 'S'))"
+    with pytest.raises(BundleError, match="transforms::2: Orientationd: labels: expected MONAI's"):
+        translated(transforms)
+
+
 def test_without_a_grid_the_network_sees_the_sources_own() -> None:
     transforms = [step for step in zoo_transforms() if step["_target_"] != "Spacingd"]
     assert translated(transforms).as_json()["shape"] == [None, None, None]

@@ -57,6 +57,17 @@ def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_file_that_is_no_checkpoint_is_told_in_our_words(tmp_path: Path) -> None:
+    (tmp_path / "notes.pth").write_bytes(b"no pickle")
+    with pytest.raises(BundleError, match=r"notes\.pth: expected a checkpoint of") as failure:
+        read_state(tmp_path / "notes.pth")
+    assert "weights_only" not in str(failure.value)
+    torch.save({"trap": Trap(tmp_path / "run")}, tmp_path / "trap.pth")
+    with pytest.raises(BundleError, match=r"found objects of \w+\.mkdir; other") as failure:
+        read_state(tmp_path / "trap.pth")
+    assert "weights_only" not in str(failure.value)
+
+
 @pytest.mark.parametrize("content", [b"", b"no pickle", b"PK\x03\x04"])
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes, suffix: str) -> None:
