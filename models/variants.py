@@ -7,8 +7,9 @@
      "add": [{...}],                  organs that `labels.json` lacks, as its entries
      "metadata": {...}, "inference": {...}, "train": {...}}     merged over the files
 
-Objects are merged key by key, everything else is replaced. Organs that are dropped leave the
-network's outputs, the labels to train on and the list of single pieces too.
+Objects are merged key by key, entries of a list by their number (`"stages": {"0": {...}}`), and
+all else is replaced. Organs that are dropped leave the network's outputs, the labels to train on
+and the list of single pieces too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from models.bundle import Bundle, read_json
-from models.errors import BundleError
+from models.errors import BundleError, TrainingError
 
 #: Keys a variant may have.
 KEYS = {"description", "segments", "add", "metadata", "inference", "train"}
@@ -63,21 +64,61 @@ def make_variant(bundle: Bundle, names: Sequence[str], target: Path) -> Bundle:
 _FILES = ("metadata", "inference", "labels", "train")
 
 
-def merge(base: Any, change: Any) -> Any:
-    """`change` over `base`: objects key by key, anything else replaced."""
-    if not isinstance(base, Mapping) or not isinstance(change, Mapping):
+def merge(base: Any, change: Any, where: str = "") -> Any:
+    """`change` over `base`: objects key by key, anything else replaced.
+
+    An object whose keys are numbers from 0 up changes these entries of a list. `where` is the path
+    to both, for the error.
+
+    Raises
+    ------
+    TrainingError
+        If a list has no such entry.
+    """
+    if not isinstance(change, Mapping):
         return change
-    return {**base, **{key: merge(base.get(key), value) for key, value in change.items()}}
+    if isinstance(base, list) and change and all(map(_is_number, change)):
+        merged = list(base)
+        for key, value in change.items():
+            if int(key) >= len(base):
+                raise TrainingError(
+                    f"{where}{key}: expected one of {len(base)} entries, counted from 0, found none"
+                )
+            merged[int(key)] = merge(base[int(key)], value, f"{where}{key}.")
+        return merged
+    if not isinstance(base, Mapping):
+        return change
+    changed = {k: merge(base.get(k), value, f"{where}{k}.") for k, value in change.items()}
+    return {**base, **changed}
+
+
+def _is_number(key: object) -> bool:
+    return isinstance(key, str) and key.isascii() and key.isdecimal()
 
 
 def _apply(parts: dict[str, Any], change: Mapping[str, Any], name: str) -> None:
     strangers = sorted(set(change) - KEYS)
     if strangers:
         raise BundleError(f"variant {name}: expected {', '.join(sorted(KEYS))}, found {strangers}")
+    window = parts["inference"]["sliding_window"]["size"]
     for file in ("metadata", "inference", "train"):
-        parts[file] = merge(parts[file], change.get(file, {}))
+        try:
+            parts[file] = merge(parts[file], change.get(file, {}))
+        except TrainingError as exc:
+            raise BundleError(f"variant {name}: {file}: {exc}") from exc
+    _restate_window(parts, window)
     if "segments" in change:
         _keep(parts, change["segments"], change.get("add", []), name)
+
+
+def _restate_window(parts: dict[str, Any], before: Sequence[int]) -> None:
+    """Where the metadata state the window as the network's size, they state the new one."""
+    after = parts["inference"]["sliding_window"]["size"]
+    formats = parts["metadata"].get("network_data_format", {})
+    for side in ("inputs", "outputs"):
+        for tensor in formats.get(side, {}).values():
+            if list(map(str, tensor.get("spatial_shape", ()))) == list(map(str, before)):
+                tensor["spatial_shape"] = list(map(str, after))
 
 
 def _keep(

@@ -16,6 +16,8 @@ from operators.outputs import make_folder
 def run_import(parsed: argparse.Namespace) -> int:
     """Write a copy of a bundle whose weights are those of a checkpoint, in full precision.
 
+    Where the copy would be the bundle itself, that gets the weights.
+
     The names have to be those of the bundle's network, as of a checkpoint of
     segmentation_models_pytorch's `timm-mobilenetv3_large_100` U-Net, or of MONAI's own networks.
 
@@ -37,9 +39,10 @@ def run_import(parsed: argparse.Namespace) -> int:
         ) from exc
     target: Path = parsed.output / bundle.name
     make_folder(target)
-    for part in ("configs", "docs"):
-        if (bundle.folder / part).is_dir():
-            shutil.copytree(bundle.folder / part, target / part, dirs_exist_ok=True)
+    if target.resolve() != bundle.folder.resolve():
+        for part in ("configs", "docs"):
+            if (bundle.folder / part).is_dir():
+                shutil.copytree(bundle.folder / part, target / part, dirs_exist_ok=True)
     notes = {"imported_from": {"file": parsed.weights.name, "sha256": sha256_of(parsed.weights)}}
     written = Bundle.read(target).save_weights(
         network.state_dict(), {**notes, "trained_on": {}}, halve=False

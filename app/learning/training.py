@@ -29,7 +29,8 @@ def run_training(parsed: argparse.Namespace) -> int:
     """Train a copy of a bundle in `--run`, going on from its checkpoint where there is one."""
     # processes that train together each make the variant for themselves
     with TemporaryDirectory(prefix="viscera-") as scratch:
-        bundle = _varied(find_bundle(parsed.model, parsed.models), parsed.variant, Path(scratch))
+        original = find_bundle(parsed.model, parsed.models)
+        bundle = _varied(original, parsed.variant, Path(scratch))
         recipe = read_recipe(parsed, bundle)
         access = data_access(recipe, parsed, parsed.cache or parsed.run / "cache")
         try:
@@ -39,6 +40,7 @@ def run_training(parsed: argparse.Namespace) -> int:
                 parsed.run,
                 device=choose_device(parsed.device),
                 on_progress=make_teller(parsed.quiet),
+                beside=original.folder.parent,  # teachers do not lie beside what is made here
             )
         except KeyboardInterrupt:
             if first_process() and (parsed.run / CHECKPOINT).is_file():

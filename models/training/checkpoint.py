@@ -20,6 +20,11 @@ from models.training.plan_json import PLAN_KEYS, plan_to_json
 FORMAT = 1
 #: Settings that do not alter the result, so that a run may go on with others.
 FREE_KEYS = ("workers", "checkpoint_every_s")
+#: Setting of a run that says what it learns from: `validation`, names, and `sha256` by case.
+CASES = "cases"
+_CONTENTS = "image and labels"
+#: So many names are told at most.
+_TOLD = 5
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
@@ -71,16 +76,24 @@ def identity(
     cases: tuple[str, ...],
     samples: int,
 ) -> dict[str, Any]:
-    """What two sessions of one run have in common, as plain values."""
+    """What two sessions of one run have in common, as plain values.
+
+    Names alone do not make two sessions alike: labels may be exchanged in the files, and a best
+    score over other cases is no score to compare with.
+    """
     planned = {key: value for key, value in plan_to_json(plan).items() if key not in FREE_KEYS}
-    others = {key: value for key, value in settings.items() if key not in PLAN_KEYS | {"notes"}}
+    apart = PLAN_KEYS | {"notes", CASES}
+    others = {key: value for key, value in settings.items() if key not in apart}
+    data = settings.get(CASES, {})
     shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
     plain = {
         "cases": list(cases),
+        "validation cases": data.get("validation", []),
         "samples an epoch": samples,
         "plan": planned,
         "settings": others,
         "network": shapes,
+        _CONTENTS: data.get("sha256", {}),  # last: another grid, told as such, alters all of them
     }
     result: dict[str, Any] = json.loads(json.dumps(plain))
     return result
@@ -97,11 +110,20 @@ def refuse_other_run(path: Path, found: Mapping[str, Any], expected: Mapping[str
         return
     for part, value in expected.items():
         if found.get(part) != value:
-            where, was, now = _difference(part, found.get(part), value)
             raise TrainingError(
-                f"{path} belongs to another run: {where} was {was}, is now {now}; "
+                f"{path} belongs to another run: {_told(part, found.get(part), value)}; "
                 "name another folder for the run"
             )
+
+
+def _told(part: str, found: Any, expected: Any) -> str:
+    if part == _CONTENTS:
+        known = found or {}
+        names = [name for name, digest in expected.items() if known.get(name) != digest]
+        more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+        return f"image or labels are not as they were in {', '.join(names[:_TOLD])}{more}"
+    where, was, now = _difference(part, found, expected)
+    return f"{where} was {was}, is now {now}"
 
 
 def _difference(where: str, found: object, expected: object) -> tuple[str, object, object]:
@@ -115,7 +137,7 @@ def _difference(where: str, found: object, expected: object) -> tuple[str, objec
         if len(found) == len(expected) and isinstance(found[0], dict):
             n = next(n for n, pair in enumerate(zip(found, expected, strict=True)) if _differ(pair))
             return _difference(f"{where}[{n}]", found[n], expected[n])
-        found, expected = ", ".join(map(str, found)), ", ".join(map(str, expected))
+        found, expected = (", ".join(map(str, one)) or "none" for one in (found, expected))
     return where, found, expected
 
 

@@ -40,8 +40,8 @@ class InitialWeights:
     bundle: Bundle | None
 
     @classmethod
-    def of(cls, recipe: Recipe) -> InitialWeights | None:
-        """Read them; None where a recipe starts from random ones.
+    def of(cls, recipe: Recipe, beside: Path | None = None) -> InitialWeights | None:
+        """Read them; None where a recipe starts from random ones. `beside` as in `find_teacher`.
 
         Raises
         ------
@@ -56,7 +56,7 @@ class InitialWeights:
         try:
             bundle = None
             if not wanted.endswith(SUFFIXES):
-                bundle = find_bundle_of(wanted, recipe.bundle)
+                bundle = find_bundle_of(wanted, beside or recipe.bundle.folder.parent)
             path = Path(wanted).expanduser() if bundle is None else bundle.weights
             return cls(name=wanted, state=read_state(path), sha256=sha256_of(path), bundle=bundle)
         except BundleError as exc:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -53,10 +53,22 @@ def plan_from_json(content: Mapping[str, Any]) -> TrainingPlan:
     entries = content.get("stages", [{"name": "train"}])
     if not isinstance(entries, (list, tuple)):
         raise TrainingError(f"stages: expected a list, found {entries!r}")
+    _refuse_idle_length(shared, entries)
     stages = tuple(_stage(shared, entry, f"stages[{n}].") for n, entry in enumerate(entries))
     hints = get_type_hints(TrainingPlan)
     run = {key: _value(hints[key], content[key], key) for key in RUN_KEYS & content.keys()}
     return TrainingPlan(stages=stages, **run)
+
+
+def _refuse_idle_length(shared: Mapping[str, Any], entries: Sequence[object]) -> None:
+    """A length that no stage would follow is told rather than passed over."""
+    given = [key for key in sorted(LENGTHS) if shared.get(key) is not None]
+    idle = all(isinstance(entry, Mapping) and LENGTHS & entry.keys() for entry in entries)
+    if given and entries and idle:
+        raise TrainingError(
+            f"{given[0]}: every stage has a length of its own, so that none would follow this one; "
+            f"change stages.0.{given[0]} and so on, or that of all stages with --{given[0]}"
+        )
 
 
 def plan_to_json(plan: TrainingPlan) -> dict[str, Any]:
@@ -109,15 +121,19 @@ def _value(hint: Any, value: object, where: str) -> Any:
         return _read(hint, value, where + ".")
     if get_origin(hint) is Literal:
         return _choice(value, get_args(hint), where)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is float and number and math.isfinite(value):  # type: ignore[arg-type]
+    if hint is float and _is_finite(value):
         return float(value)  # type: ignore[arg-type]
-    if hint is int and number and value == int(value):  # type: ignore[call-overload]
+    if hint is int and _is_finite(value) and value == int(value):  # type: ignore[call-overload]
         return int(value)  # type: ignore[call-overload]
     if hint in (str, bool) and isinstance(value, hint):
         return value
     wanted = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}[hint]
     raise TrainingError(f"{where}: expected {wanted}, found {value!r}")
+
+
+def _is_finite(value: object) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def _choice(value: object, known: tuple[Any, ...], where: str) -> object:

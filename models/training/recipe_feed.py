@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from models.bundle import Bundle
 from models.data.cache import CachedCases
 from models.errors import TrainingError
 from models.training.augmentation import Augmentation
@@ -36,14 +38,40 @@ def feed_of(recipe: Recipe, data: RecipeData) -> Feed:
     missing = sorted(needed - samples.keys())
     if missing:
         raise TrainingError(f"samples of kind {kind}: expected {', '.join(missing)}, found none")
-    settings = {name: _READERS[name](value) for name, value in samples.items()}
+    settings: dict[str, Any] = {name: _READERS[name](value) for name, value in samples.items()}
     only = recipe.bundle.network_definition.get("img_size")
     if only is not None and "size" in settings and settings["size"] != tuple(only):
         raise TrainingError(
             f"samples.size: expected {list(only)}, the network's img_size, "
             f"found {list(samples['size'])}"
         )
+    _check_size(recipe.bundle, "sliding_window.size", recipe.bundle.sliding_window.size)
+    if "size" in settings:
+        _check_size(recipe.bundle, "samples.size", settings["size"])
+    elif recipe.bundle.preprocessing.grid.shape is not None:
+        _check_size(recipe.bundle, "preprocessing.shape", recipe.bundle.preprocessing.grid.shape)
     return make(recipe, data, **settings)
+
+
+def _check_size(bundle: Bundle, where: str, size: Sequence[int | None]) -> None:
+    """Make sure that the network takes images of `size`, as far as its metadata says so."""
+    inputs = bundle.metadata.get("network_data_format", {}).get("inputs", {})
+    rules = [str(rule) for rule in inputs.get("image", {}).get("spatial_shape", ())]
+    # from the last axis: a network of slices has two
+    if not all(_fits(rule, n) for rule, n in zip(reversed(rules), reversed(size), strict=False)):
+        raise TrainingError(
+            f"{where}: expected {' x '.join(rules)} voxels, as the network takes them, "
+            f"found {list(size)}"
+        )
+
+
+def _fits(rule: str, length: int | None) -> bool:
+    """Whether an axis fits `96` or `16*n`; MONAI has other expressions, which are not judged."""
+    found = re.fullmatch(r"([1-9]\d*)(\*n)?", rule)
+    if found is None or length is None:
+        return True
+    stated = int(found.group(1))
+    return length % stated == 0 if found.group(2) else length == stated
 
 
 def _size(value: object) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -9,16 +11,19 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from models.bundle import Bundle
 from models.data.cache import CachedCases
+from models.training.cases import Case
+from models.training.checkpoint import CASES
 from models.training.feed import Feed
 from models.training.initial_weights import InitialWeights
 from models.training.pace import Progress
 from models.training.parallel import first_process
-from models.training.pseudo_labels import FilledCases, pseudo_labels_of
+from models.training.pseudo_labels import FilledCases, PseudoLabels, pseudo_labels_of
 from models.training.recipe import Recipe
 from models.training.recipe_data import DataAccess, RecipeData, read_data
 from models.training.recipe_feed import feed_of
@@ -39,8 +44,15 @@ def run_recipe(
     *,
     device: torch.device,
     on_progress: Callable[[Progress], None] | None = None,
+    beside: Path | None = None,
 ) -> Bundle:
     """Train a copy of a recipe's bundle in `folder`, going on where an earlier call stopped.
+
+    Parameters
+    ----------
+    beside
+        Folder that teachers and initial weights are looked for in by name, where it is not the one
+        that holds the recipe's bundle: a variant is written elsewhere.
 
     Returns
     -------
@@ -52,9 +64,10 @@ def run_recipe(
         If the recipe, its data or the folder cannot be used.
     """
     _ = recipe.plan  # a fault in it is told before the data are read
-    refuse_known(_sources(find_teachers(recipe), InitialWeights.of(recipe)), recipe, access.exclude)
+    sources = _sources(find_teachers(recipe, beside), InitialWeights.of(recipe, beside))
+    refuse_known(sources, recipe, access.exclude)
     data = read_data(recipe, access)
-    return train_on(recipe, data, folder, device=device, on_progress=on_progress)
+    return train_on(recipe, data, folder, device=device, on_progress=on_progress, beside=beside)
 
 
 def train_on(
@@ -64,15 +77,21 @@ def train_on(
     *,
     device: torch.device,
     on_progress: Callable[[Progress], None] | None = None,
+    beside: Path | None = None,
 ) -> Bundle:
     """As `run_recipe`, on data that are there already."""
     bundle, plan = recipe.bundle, recipe.plan
-    teachers, initial = find_teachers(recipe), InitialWeights.of(recipe)
+    teachers, initial = find_teachers(recipe, beside), InitialWeights.of(recipe, beside)
     sources = _sources(teachers, initial)
     if sources:
         refuse_known(sources, recipe, {n for c in data.validation for n in (c.name, c.patient)})
-    data = _with_pseudo_labels(recipe, teachers, data, folder / PSEUDO_LABELS, device)
-    feed = feed_of(recipe, data)
+    feed = feed_of(recipe, data)  # a fault of its settings is told before the cases are made
+    cases = _look_at(data)
+    pseudo = pseudo_labels_of(recipe)
+    if pseudo is not None:
+        teacher = teachers[pseudo.teacher]
+        data = _with_pseudo_labels(data, teacher, pseudo, folder / PSEUDO_LABELS, device)
+        feed = feed_of(recipe, data)
     networks = {name: load_teacher(name, teachers[name], recipe) for name in plan.teachers}
     torch.manual_seed(plan.seed)  # the first weights
     network = bundle.build_network()
@@ -80,7 +99,12 @@ def train_on(
         initial.load_into(network)
     network = bundle.as_volume_network(network)
     validate = Validator(bundle, data.validation, device) if len(data.validation) else None
-    settings = {"model": bundle.name, "inference": bundle.inference, "train": recipe.content}
+    settings = {
+        "model": bundle.name,
+        "inference": bundle.inference,
+        "train": recipe.content,
+        CASES: cases,
+    }
     if teachers:  # their weights decide as much as the data do
         settings["teachers"] = {name: teacher.sha256 for name, teacher in teachers.items()}
     if initial is not None:
@@ -105,18 +129,39 @@ def train_on(
         return copy.save_weights(state, {"trained_on": notes})
 
 
+def _look_at(data: RecipeData) -> dict[str, Any]:
+    """Who validates, and the digest of every case by its name.
+
+    All cases are read for that, and made where they are not kept yet, so that the fault of one is
+    told before the first step, not when a validation comes to it hours later.
+    """
+    validation = {case.name: _digest_of(case) for case in data.validation}
+    digests = dict(validation)
+    for case in itertools.chain(data.training, data.synthetic):
+        # several sources may have cases of one name
+        digests[case.name] = digests.get(case.name, "") + _digest_of(case)
+    return {"validation": list(validation), "sha256": digests}
+
+
+def _digest_of(case: Case) -> str:
+    """SHA-256 of all that a case teaches."""
+    spacing_mm = [float(mm) for mm in case.spacing_mm]
+    facts = (case.patient, spacing_mm, sorted(case.unlabelled), case.hu.shape)
+    digest = hashlib.sha256(repr(facts).encode())
+    for array in (case.hu, case.labels):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
 def _with_pseudo_labels(
-    recipe: Recipe,
-    teachers: Mapping[str, Bundle],
     data: RecipeData,
+    teacher: Bundle,
+    settings: PseudoLabels,
     folder: Path,
     device: torch.device,
 ) -> RecipeData:
     """The data with what the recipe's `pseudo_labels` add to its real cases."""
-    settings = pseudo_labels_of(recipe)
-    if settings is None:
-        return data
-    filled = FilledCases(data.training, teachers[settings.teacher], settings, folder, device)
+    filled = FilledCases(data.training, teacher, settings, folder, device)
     lazy = isinstance(data.training, CachedCases)  # else they are in memory, and may stay there
     return replace(data, training=filled if lazy else list(filled))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from models.data.patients import patient_in
 from models.errors import TrainingError
 from models.geometry import LabelMap, Volume, VolumeGeometry
 from models.training.cases import Case, as_labels, read_nifti, read_pair
@@ -144,8 +144,8 @@ def _case(
 
 
 def _patient(name: str, pattern: str) -> str:
-    """The person a case shows: the part of its name that `pattern` matches from its start."""
-    found = re.match(pattern, name)
-    if found is None:
+    """The person a case shows, by its name; see `models.data.patients`."""
+    patient = patient_in(name, pattern)
+    if patient is None:
         raise TrainingError(f"expected a case name that starts like {pattern!r}, found {name!r}")
-    return found.group(0)
+    return patient

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,13 @@ from torch import nn
 
 from models.bundle import Bundle
 from models.bundle_folders import SHIPPED, find_bundle, is_bundle
+from models.data.patients import patient_in
 from models.errors import BundleError, TrainingError
 from models.training.pseudo_labels import pseudo_labels_of
 from models.training.recipe import Recipe
 
 
-def find_teacher(wanted: str, student: Bundle) -> Bundle:
+def find_teacher(wanted: str, student: Bundle, beside: Path | None = None) -> Bundle:
     """Find a teacher and make sure that the student can learn from it.
 
     Parameters
@@ -24,6 +24,8 @@ def find_teacher(wanted: str, student: Bundle) -> Bundle:
     wanted
         A name, of a bundle beside the student or one that comes with the package; or a folder,
         recognised by a separator (`./teacher`).
+    beside
+        Folder that bundles are looked for in, where it is not the one that holds the student.
 
     Raises
     ------
@@ -32,7 +34,7 @@ def find_teacher(wanted: str, student: Bundle) -> Bundle:
         grid, window or dimensions; these must agree since both see the same samples.
     """
     try:
-        teacher = find_bundle_of(wanted, student)
+        teacher = find_bundle_of(wanted, beside or student.folder.parent)
     except BundleError as exc:
         raise TrainingError(f"teacher {wanted!r}: {exc}") from exc
     if not teacher.sha256:
@@ -47,11 +49,10 @@ def find_teacher(wanted: str, student: Bundle) -> Bundle:
     return teacher
 
 
-def find_bundle_of(wanted: str, student: Bundle) -> Bundle:
-    """A bundle by its name, beside the student or shipped, or by its folder; raises BundleError."""
+def find_bundle_of(wanted: str, beside: Path) -> Bundle:
+    """A bundle by its name, in `beside` or shipped, or by its folder; raises BundleError."""
     if "/" in wanted:
         return find_bundle(None, Path(wanted).expanduser())
-    beside = student.folder.parent
     return find_bundle(wanted, beside if is_bundle(beside / wanted) else SHIPPED)
 
 
@@ -67,11 +68,11 @@ _AGREEING: Mapping[str, Any] = {
 }
 
 
-def find_teachers(recipe: Recipe) -> dict[str, Bundle]:
+def find_teachers(recipe: Recipe, beside: Path | None = None) -> dict[str, Bundle]:
     """Every teacher that a recipe names, by what it calls it; raises as `find_teacher`."""
     pseudo = pseudo_labels_of(recipe)
     names = [*recipe.plan.teachers, *([pseudo.teacher] if pseudo else [])]
-    return {name: find_teacher(name, recipe.bundle) for name in names}
+    return {name: find_teacher(name, recipe.bundle, beside) for name in names}
 
 
 def load_teacher(wanted: str, teacher: Bundle, recipe: Recipe) -> nn.Module:
@@ -127,11 +128,9 @@ def refuse_known(teachers: Mapping[str, Bundle], recipe: Recipe, held_out: Colle
 
 def _names(case: str, recipe: Recipe) -> set[str]:
     """A case's name and the patient that the recipe takes it to show."""
-    found = (re.match(pattern, case) for pattern in _patient_patterns(recipe))
-    return {case, *(match.group(0) for match in found if match)}
-
-
-def _patient_patterns(recipe: Recipe) -> Iterator[str]:
+    names = {case}
     for source in (recipe.part("data"), *recipe.content.get("sources", ())):
-        if source.get("patient_pattern"):
-            yield source["patient_pattern"]
+        pattern = source.get("patient_pattern")
+        if pattern is not None:
+            names.add(patient_in(case, pattern) or case)
+    return names

@@ -10,7 +10,7 @@ import pytest
 
 from models.bundle import Bundle
 from models.bundle_folders import SHIPPED, find_bundle
-from models.errors import BundleError
+from models.errors import BundleError, TrainingError
 from models.variants import make_variant, merge, variants_of
 
 VARIANTS = [
@@ -71,6 +71,10 @@ def test_variants_apply_one_after_the_other(tmp_path: Path) -> None:
         ({"segments": ["heart"]}, "expected organs of the bundle"),
         ({"weights": "elsewhere"}, "expected .*found"),
         ({"inference": {"network_def": {"out_channels": 9}}}, "output channels"),
+        (
+            {"inference": {"sliding_window": {"size": {"3": 16}}}},
+            r"variant odd: inference: sliding_window\.size\.3: expected one of 3 entries",
+        ),
     ],
 )
 def test_a_variant_that_makes_no_sense_is_refused(
@@ -88,3 +92,23 @@ def test_a_variant_that_makes_no_sense_is_refused(
 def test_objects_are_merged_and_lists_replaced() -> None:
     base = {"a": {"b": 1, "c": [1, 2]}, "d": 3}
     assert merge(base, {"a": {"c": [9]}, "e": 4}) == {"a": {"b": 1, "c": [9]}, "d": 3, "e": 4}
+
+
+def test_an_entry_of_a_list_is_merged_by_its_number() -> None:
+    base = {"a": [{"b": 1, "c": 2}, 5]}
+    assert merge(base, {"a": {"0": {"c": 3}}}) == {"a": [{"b": 1, "c": 3}, 5]}
+    assert merge(base, {"a": {"1": {"d": 4}}}) == {"a": [{"b": 1, "c": 2}, {"d": 4}]}
+    assert merge(base, {"a": {}}) == {"a": {}}
+    assert base == {"a": [{"b": 1, "c": 2}, 5]}
+    with pytest.raises(TrainingError, match=r"^a\.0\.b\.3: expected one of 2 entries"):
+        merge({"a": [{"b": [1, 2]}]}, {"a": {"0": {"b": {"3": 1}}}})
+
+
+def test_a_variant_of_another_window_states_it_in_its_metadata(tmp_path: Path) -> None:
+    made = make_variant(find_bundle("unetr_btcv"), ["miniature"], tmp_path / "fixed")
+    formats = made.metadata["network_data_format"]
+    assert formats["inputs"]["image"]["spatial_shape"] == ["32", "32", "32"]
+    assert formats["outputs"]["pred"]["spatial_shape"] == ["32", "32", "32"]
+    made = make_variant(find_bundle("unet_liver_msd"), ["miniature"], tmp_path / "free")
+    shape = made.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"]
+    assert shape == ["16*n", "16*n", "16*n"]

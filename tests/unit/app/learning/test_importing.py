@@ -37,3 +37,18 @@ def test_a_checkpoint_of_another_network_is_refused(
     assert main(["import", *arguments, "-o", str(tmp_path / "out")]) == 14
     assert "is of another network than tiny" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_may_be_imported_in_place(
+    tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(4)
+    network = tiny_bundle.build_network()
+    torch.save(network.state_dict(), tmp_path / "trained.pth")
+    models = str(tiny_bundle.folder.parent)
+    arguments = [str(tmp_path / "trained.pth"), "--model", "tiny", "-m", models, "-o", models]
+    assert main(["import", *arguments]) == 0
+    written = Bundle.read(tiny_bundle.folder)
+    assert written.sha256 != tiny_bundle.sha256
+    torch.testing.assert_close(written.load_network().state_dict(), network.state_dict())
+    assert [segment.name for segment in written.segments] == list(tiny_bundle.class_of)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from app.cli import main
 from app.learning.access import change_of, read_dicom_folder
 from models.bundle import Bundle
+from models.bundle_folders import find_bundle
 from models.errors import TrainingError
 from models.training.recipe import Recipe
 from models.training.recipe_data import DataAccess, make_phantoms, read_data
@@ -134,6 +136,23 @@ def test_settings_change_by_their_path(liver_bundle: Bundle, set_config: SetConf
             change_of(text)
 
 
+def test_a_setting_of_one_stage_is_changed_by_its_number() -> None:
+    def stages(*texts: str) -> list[tuple[int | None, int]]:
+        recipe = Recipe.read(
+            find_bundle("mobilenetv3_rsna"), changes=[change_of(text) for text in texts]
+        )
+        return [(stage.epochs, stage.batch) for stage in recipe.plan.stages]
+
+    assert stages() == [(30, 32), (10, 64)]
+    assert stages("stages.0.epochs=3", "stages.1.batch=8") == [(3, 32), (10, 8)]
+    with pytest.raises(TrainingError, match=r"stages\.2: expected one of 2 entries, counted from"):
+        stages("stages.2.epochs=3")
+    with pytest.raises(TrainingError, match="stages: expected a list"):
+        stages("stages.last.epochs=3")
+    with pytest.raises(TrainingError, match=r"change stages\.0\.epochs and so on"):
+        stages("epochs=3")
+
+
 def test_another_length_holds_for_every_stage(liver_bundle: Bundle, set_config: SetConfig) -> None:
     set_config({**CONFIG, "stages": [{"name": "a"}, {"name": "b", "epochs": 3}]})
     recipe = Recipe.read(liver_bundle)
@@ -218,6 +237,21 @@ def test_weights_that_know_who_is_held_out_are_refused(
     assert "two-a" in capsys.readouterr().err
 
 
+def test_a_variant_finds_teachers_beside_its_model(
+    liver_bundle: Bundle, data: Path, tmp_path: Path, set_config: SetConfig
+) -> None:
+    """The variant itself is written to another place."""
+    shutil.copytree(liver_bundle.folder, liver_bundle.folder.parent / "teacher")
+    variants = liver_bundle.folder / "configs" / "variants"
+    variants.mkdir()
+    (variants / "calm.json").write_text(json.dumps({"train": {"seed": 5}}))
+    named = ["--set", "distillation.teacher=teacher", "--set", "initial_weights=teacher"]
+    assert train(liver_bundle, data, tmp_path / "run", "--variant", "calm", *named) == 0
+    notes = Bundle.read(tmp_path / "run" / "all_liver_calm").metadata["trained_on"]
+    assert notes["teachers"] == [{"name": "teacher", "weights_sha256": liver_bundle.sha256}]
+    assert notes["initial_weights"]["weights_sha256"] == liver_bundle.sha256
+
+
 def test_a_run_folder_is_not_taken_for_another_run(
     liver_bundle: Bundle,
     data: Path,
@@ -262,8 +296,9 @@ def test_evaluation_by_folds_holds_each_patient_out_once(
         for n in range(2)
     ]
     assert held_in in ([{"two-a"}, {"one-a", "one-b"}], [{"one-a", "one-b"}, {"two-a"}])
-    table = capsys.readouterr().out.splitlines()
-    assert [line.split(" | ")[0] for line in table[2:6]] == [
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "all_liver: 2 networks, each without its patients"
+    assert [line.split(" | ")[0] for line in told[4:8]] == [
         "| one-a",
         "| one-b",
         "| two-a",

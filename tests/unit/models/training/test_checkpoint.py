@@ -90,6 +90,19 @@ OTHER_RATE = plan(replace(STAGE, optimiser=Optimiser(learning_rate=0.03)))
         (who(samples=11), "samples an epoch was 10, is now 11"),
         (who(the_plan=OTHER_RATE), r"plan.stages\[0\].optimiser.learning_rate was 0.02, is now 0"),
         (who(the_plan=plan(replace(STAGE, epochs=4))), r"plan.stages\[0\].epochs was 3, is now 4"),
+        (
+            who(settings={"cases": {"validation": ["c"]}}),
+            "validation cases was none, is now c; name another folder",
+        ),
+        (
+            who(
+                settings={
+                    "patch": [64, 96, 96],
+                    "cases": {"sha256": dict.fromkeys("abcdefg", "3f9")},
+                }
+            ),
+            "image or labels are not as they were in a, b, c, d, e and 2 more; name another",
+        ),
         (who(settings={"patch": [64, 96, 80]}), "settings.patch was 64, 96, 96, is now 64, 96, 80"),
         (who(settings={}), "settings.patch was .*, is now absent"),
         (who(nn.Sequential(*network(), nn.Conv3d(2, 2, 1))), "network.5.weight was absent, is now"),

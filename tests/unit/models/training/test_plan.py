@@ -93,6 +93,7 @@ def test_a_plan_comes_back_from_its_json() -> None:
         ({"batch": "2"}, r"stages\[0\].batch: expected a whole number, found '2'"),
         ({"batch": 2.5}, "batch: expected a whole number"),
         ({"batch": True}, "batch: expected a whole number"),
+        ({"batch": float("inf")}, "batch: expected a whole number, found inf"),
         ({"batch": 0}, "expected batch of 1 or more, found 0"),
         ({"optimiser": {"learning_rate": 0}}, r"optimiser: expected a learning rate over 0"),
         ({"optimiser": {"learning_rate": float("nan")}}, "expected a number, found nan"),
@@ -134,3 +135,18 @@ def test_a_plan_comes_back_from_its_json() -> None:
 def test_what_is_wrong_is_told(wrong: dict[str, Any], told: str) -> None:
     with pytest.raises(TrainingError, match=told):
         plan_from_json({"epochs": 2, **wrong})
+
+
+def test_nan_is_no_whole_number() -> None:
+    with pytest.raises(TrainingError, match=r"batch: expected a whole number, found nan"):
+        plan_from_json({"epochs": 2, "batch": float("nan")})
+
+
+def test_a_length_that_no_stage_would_follow_is_refused() -> None:
+    stages = [{"name": "train", "epochs": 30}, {"name": "finetune", "steps": 70}]
+    told = "epochs: every stage has a length of its own.*stages.0.epochs.*--epochs"
+    with pytest.raises(TrainingError, match=told):
+        plan_from_json({"epochs": 3, "stages": stages})
+    with pytest.raises(TrainingError, match=r"minutes: .*stages\.0\.minutes"):
+        plan_from_json({"minutes": 3, "stages": stages})
+    assert len(plan_from_json({"epochs": None, "stages": stages}).stages) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 import torch
 
 from models.bundle import Bundle
-from models.bundle_folders import find_bundle
+from models.bundle_folders import SHIPPED, find_bundle
 from models.errors import TrainingError
 from models.training.feed import Feed
 from models.training.recipe import Recipe
 from models.training.recipe_data import DataAccess, RecipeData, read_data
 from models.training.recipe_feed import feed_of
+from models.variants import make_variant, variants_of
 from tests.small_recipes import RECIPE, SHAPE, of_slices, with_recipe, write_pairs
 
 PATIENTS = {"kind": "patients", "size": [16, 16, 16], "per_epoch": 7}
@@ -126,3 +128,48 @@ def test_a_misspelt_augmentation_is_told(
 ) -> None:
     with pytest.raises(TrainingError, match="rotation_degree"):
         make(tiny_bundle, samples, augmentation={"rotation_degree": 5})
+
+
+def stating(bundle: Bundle, *shape: object) -> Bundle:
+    """The bundle with the size that its network takes."""
+    stated = {"inputs": {"image": {"spatial_shape": shape}}}
+    return replace(bundle, metadata={**bundle.metadata, "network_data_format": stated})
+
+
+def test_a_sample_size_that_the_network_cannot_halve_is_refused(
+    make: Any, tiny_bundle: Bundle
+) -> None:
+    halved = stating(tiny_bundle, "16*n", "16*n", "16*n")
+    assert len(make(halved, {"kind": "patches", "size": [16, 48, 32]})) == 8
+    told = r"samples\.size: expected 16\*n x 16\*n x 16\*n voxels.*found \[20, 40, 40\]"
+    with pytest.raises(TrainingError, match=told):
+        make(halved, {"kind": "patches", "size": [20, 40, 40]})
+    with pytest.raises(TrainingError, match=r"samples\.size: .*found \[16, 16, 24\]"):
+        make(halved, {**PATIENTS, "size": [16, 16, 24]})
+    # windows of 32 voxels a side
+    with pytest.raises(TrainingError, match=r"sliding_window\.size: .*found \[32, 32, 32\]"):
+        make(stating(tiny_bundle, 32, 32, 64), {"kind": "patches", "size": [32, 32, 64]})
+    with pytest.raises(TrainingError, match=r"samples\.size: expected 32 x 32 x 32"):
+        make(stating(tiny_bundle, "32", "32", "32"), {"kind": "patches", "size": [32, 32, 64]})
+    other = stating(tiny_bundle, "2**p*n", "*", "16*n")
+    assert len(make(other, {"kind": "patches", "size": [20, 20, 16]})) == 8
+
+
+def test_slices_are_of_the_size_that_the_network_takes(make: Any, tiny_bundle: Bundle) -> None:
+    bundle = of_slices(tiny_bundle)
+    assert len(make(stating(bundle, "32*n", "32*n"), {"kind": "slices"})) == 40
+    with pytest.raises(TrainingError, match=r"expected 32\*n x 64\*n voxels.*\[1, 32, 32\]"):
+        make(stating(bundle, "32*n", "64*n"), {"kind": "slices"})
+
+
+def test_every_shipped_recipe_and_variant_takes_samples_that_its_network_takes(
+    tmp_path: Path,
+) -> None:
+    """They come as far as the data, of which there are none here."""
+    none = RecipeData(training=())
+    for folder in sorted(SHIPPED.iterdir()):
+        own = find_bundle(folder.name)
+        variants = [make_variant(own, [v], tmp_path / own.name / v) for v in variants_of(folder)]
+        for bundle in (own, *variants):
+            with pytest.raises(TrainingError, match="at least one case"):
+                feed_of(Recipe.read(bundle), none)

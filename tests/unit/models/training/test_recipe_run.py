@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from models.bundle import Bundle
+from models.data.nifti import open_nifti, write_nifti
 from models.errors import TrainingError
+from models.training.pace import Progress
 from models.training.recipe import Recipe
-from models.training.recipe_data import DataAccess
+from models.training.recipe_data import DataAccess, read_data
 from models.training.recipe_run import run_recipe
 from tests.small_recipes import RECIPE, of_slices, with_recipe, write_pairs
 
@@ -114,3 +117,49 @@ def test_the_settings_of_the_run_are_on_record(train: Any, tiny_bundle: Bundle) 
     assert config["settings"]["model"] == "tiny"
     assert config["settings"]["train"] == {**RECIPE, "amp": "bf16"}
     assert config["cases"] == ["one", "two"]
+
+
+def test_a_run_is_not_taken_up_with_other_labels_or_another_validation_set(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    names = ("a", "b", "c", "d")
+    bundle, pairs = with_recipe(tiny_bundle), write_pairs(tmp_path, *names)
+    half = [{"data": {"validation_share": 0.5}}]
+
+    def run(**options: Any) -> Bundle:
+        access = DataAccess(root=pairs, cache=tmp_path / "cache", **options)
+        return run_recipe(Recipe.read(bundle, changes=half), access, tmp_path / "run", device=CPU)
+
+    trained = run()
+    held_out = sorted(set(names) - set(trained.metadata["trained_on"]["cases"]))
+    assert len(held_out) == 2
+    first, second = held_out
+    told = rf"validation cases was {first}, {second}, is now {second}; name another folder"
+    with pytest.raises(TrainingError, match=told):
+        run(exclude=[first])
+    assert run().sha256 == trained.sha256
+    exchanged = {6: 6, 3: 2, 2: 3, 1: 1}
+    write_pairs(tmp_path, *names, values=exchanged)
+    told = "another run: image or labels are not as they were in [abcd], [abcd], [abcd], [abcd];"
+    with pytest.raises(TrainingError, match=told):
+        run()
+    write_pairs(tmp_path, *names)
+    assert run().sha256 == trained.sha256
+
+
+def test_faults_of_validation_cases_are_told_before_the_first_step(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    pairs = write_pairs(tmp_path, "a", "b")
+    changes = [{"data": {"validation_share": 0.5}, "validate_every_epochs": 2}]
+    recipe = Recipe.read(with_recipe(tiny_bundle), changes=changes)
+    access = DataAccess(root=pairs, cache=tmp_path / "cache")
+    (case,) = read_data(recipe, access, on_own_grid=True).validation
+    file = open_nifti(pairs / f"{case.name}_label.nii.gz")
+    labels = np.array(file.read())
+    labels[0, 0, 0] = 77
+    write_nifti(labels, file.geometry, pairs / f"{case.name}_label.nii.gz")
+    steps: list[Progress] = []
+    with pytest.raises(TrainingError, match="77"):
+        run_recipe(recipe, access, tmp_path / "run", device=CPU, on_progress=steps.append)
+    assert steps == []

@@ -137,6 +137,20 @@ def test_a_teacher_that_knows_what_is_held_out_is_refused(student: Bundle) -> No
             refuse_known(teachers, recipe, {held_out})
 
 
+def test_a_teacher_is_refused_by_the_group_of_the_patient_pattern(student: Bundle) -> None:
+    teacher = Bundle.read(student.folder.parent / "tiny")
+    known = {"trained_on": {"cases": ["a_hcc-002_portal"]}}
+    change(teacher, "metadata.json", lambda c: c.update(known))
+    teachers = {"tiny": Bundle.read(teacher.folder)}
+    recipe = recipe_of(student, data={"patient_pattern": r"a_(hcc-\d+)_.*"})
+    refuse_known(teachers, recipe, {"hcc-00", "hcc-0021"})
+    with pytest.raises(TrainingError, match="this run holds out: a_hcc-002_portal;"):
+        refuse_known(teachers, recipe, {"hcc-002"})
+    broken = recipe_of(student, data={"patient_pattern": "("})
+    with pytest.raises(TrainingError, match="expected a regular expression, found '\\('"):
+        refuse_known(teachers, broken, {"hcc-002"})
+
+
 # --- recipes
 
 
