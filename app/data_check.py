@@ -5,19 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from app.data_sheet import COLUMNS, ROWS, write_sheets
-from models.data.inspection import Inspection, Look, Measured, inspect_records
+from app.data_summary import summarise, text_of
+from app.learning.access import data_access, read_recipe
+from models.data.inspection import Look, inspect_records
+from models.data.label_values import LABEL_VALUES
 from models.data.layouts import DataSet, open_data_set
-from models.data.problems import UNKNOWN_VALUE, Problem
+from models.data.layouts_labels import contradictions
+from models.data.problems import Problem
+from models.data.records import Record
 from models.errors import TrainingError
+from models.geometry import LabelMap, Volume
+from models.training.recipe_data import label_values, reading_of
 from operators.errors import ImagingError
 from operators.label_reading_folder import DicomFolderReader, numbers_of_all
+from operators.label_reading_names import LabelNumbers
+from operators.label_reading_slices import Overlap
 from operators.outputs import atomic_write, make_folder
 
 SUMMARY = "summary.json"
@@ -34,7 +45,8 @@ def run_data_check(parsed: argparse.Namespace) -> int:
     ----------
     parsed
         `folder`; `layout` (None: recognised), `patient_pattern` (None: by the layout) and `output`
-        (None: nothing is written).
+        (None: nothing is written); `model`, `models` and `set` name the recipe that the data are
+        for (None: any).
 
     Returns
     -------
@@ -47,24 +59,23 @@ def run_data_check(parsed: argparse.Namespace) -> int:
     OutputError
         If results cannot be written.
     """
-    reader = DicomFolderReader(overlap="first")
-    data = open_data_set(
-        parsed.folder, parsed.layout, patient_pattern=parsed.patient_pattern, dicom=reader
-    )
-    label_values = dict(data.label_values)
-    if data.layout == "dicom":
-        reader, label_values = _named(data)
+    data, wanted = _for_recipe(parsed) if _names_recipe(parsed) else _by_layout(parsed)
     pictured = _spread(len(data.records)) if parsed.output is not None else frozenset()
     looks: list[Look] = []
-    wanted = {data.records[n].name for n in pictured}
+    shown = {data.records[n].name for n in pictured}
     inspection = inspect_records(
         data.records,
-        label_values,
-        dicom=reader,
-        on_look=lambda look: looks.append(look) if look.record.name in wanted else None,
+        wanted.label_values,
+        known=wanted.known,
+        dicom=wanted.reader,
+        on_look=lambda look: looks.append(look) if look.record.name in shown else None,
+        **wanted.options,
     )
-    summary = summarise(data, inspection, label_values)
+    inspection.problems += [*wanted.problems, *wanted.reader.overlaps]
+    summary = summarise(data, inspection, wanted.names)
     print(text_of(summary))
+    if not wanted.names:
+        print("\nnothing states what label values mean: --model NAME compares them with its recipe")
     _print_problems(inspection.problems)
     if parsed.output is not None:
         make_folder(parsed.output)
@@ -81,72 +92,141 @@ def run_data_check(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def summarise(
-    data: DataSet, inspection: Inspection, label_values: Mapping[str, int]
-) -> dict[str, Any]:
-    """All that was found, in types that JSON has."""
-    names = {value: name for name, value in label_values.items()}
-    records = data.records
-    return {
-        "layout": data.layout,
-        "cases": len(records),
-        "labelled": sum(record.label is not None for record in records),
-        "patients": len({record.patient for record in records}),
-        "purposes": dict(sorted(Counter(r.purpose or "open" for r in records).items())),
-        "shape": _range([m.shape for m in inspection.measured if m.shape]),
-        "spacing_mm": _range([m.spacing_mm for m in inspection.measured if m.spacing_mm]),
-        "hu_percentiles": {str(p): hu for p, hu in inspection.hu_percentiles().items()},
-        "labels": _labels(inspection.measured, names),
-        "problems": [
-            {
-                "severity": problem.severity,
-                "kind": problem.kind,
-                "record": problem.record,
-                "path": str(problem.path),
-                "expected": problem.expected,
-                "found": problem.found,
-            }
-            for problem in inspection.problems
-        ],
-        "records": [_record(measured) for measured in inspection.measured],
-    }
+@dataclass(eq=False)
+class _Reader(DicomFolderReader):
+    """Reads what organs share twice, for the first and for the last of them: where it differs."""
 
+    overlap: Overlap = "first"
+    names: Mapping[int, str] = field(default_factory=dict)
+    overlaps: list[Problem] = field(default_factory=list)
 
-def text_of(summary: Mapping[str, Any]) -> str:
-    """The summary for people, without its problems."""
-    purposes = ", ".join(f"{count} {purpose}" for purpose, count in summary["purposes"].items())
-    lines = [
-        f"layout    {summary['layout']}",
-        f"cases     {summary['cases']}, {summary['labelled']} with labels ({purposes})",
-        f"patients  {summary['patients']}",
-    ]
-    for key, title in (("shape", "shape"), ("spacing_mm", "spacing")):
-        if summary[key]:
-            low, high = (
-                " x ".join(f"{n:.4g}" for n in summary[key][end]) for end in ("low", "high")
+    def read_labels(self, record: Record, volume: Volume) -> tuple[LabelMap, frozenset[int]]:
+        label_map, values = super().read_labels(record, volume)
+        if self.numbers is not None and record.label is not None:
+            last = _LastFirst(self.numbers.values)
+            other, _ = DicomFolderReader(last, "first", self._last).read_labels(record, volume)
+            shared = label_map.labels != other.labels
+            pairs = Counter(
+                zip(label_map.labels[shared].tolist(), other.labels[shared].tolist(), strict=True)
             )
-            unit = " mm" if key == "spacing_mm" else ""
-            lines.append(f"{title:<9} {low}{unit} to {high}{unit}  (head, back, left)")
-    percentiles = summary["hu_percentiles"].items()
-    lines.append("HU        " + ", ".join(f"{p} %: {hu}" for p, hu in percentiles))
-    if summary["labels"]:
-        lines += ["", f"{'label':<32}{'cases':>6}{'voxels':>14}{'median ml':>12}{'range ml':>20}"]
-    for label in summary["labels"]:
-        title = f"{label['value']} {label['name']}"
-        ml = label["volume_ml"]
-        volumes = f"{ml['median']:>12.1f}{ml['low']:>11.1f} - {ml['high']:.1f}" if ml else ""
-        lines.append(f"{title:<32}{label['cases']:>6}{label['voxels']:>14,}{volumes}")
-    return "\n".join(lines)
+            found = [
+                f"{count} voxels of {self.names[first]} and {self.names[second]}"
+                for (first, second), count in pairs.most_common()
+            ]
+            if found:
+                self.overlaps.append(_overlap(record, record.label, ", ".join(found)))
+        return label_map, values
 
 
-def _named(data: DataSet) -> tuple[DicomFolderReader, dict[str, int]]:
-    """A reader that numbers all organs that the objects of a data set name."""
+class _LastFirst(LabelNumbers):
+    """Names of which the last has priority."""
+
+    def rank(self) -> dict[int, int]:
+        return {value: -place for value, place in super().rank().items()}
+
+
+def _overlap(record: Record, path: Path, found: str) -> Problem:
+    return Problem(
+        kind="overlap",
+        record=record.name,
+        path=path,
+        expected='no overlap of organs (training refuses it unless data.overlap is "first")',
+        found=found,
+        severity="warning",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """What a data set ought to hold, by its layout or by a recipe, and how it is read."""
+
+    label_values: Mapping[str, int]
+    names: Mapping[int, str]
+    reader: _Reader
+    known: frozenset[int] | None = None
+    problems: Sequence[Problem] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _by_layout(parsed: argparse.Namespace) -> tuple[DataSet, _Wanted]:
+    """Organs as the layout numbers them, or as DICOM objects name them."""
+    data = _open(parsed, parsed.layout, None)
+    label_values, numbers = data.label_values, None
+    if data.layout == "dicom":
+        numbers = _numbers_of_all(data)
+        label_values = numbers.values
+    names = {value: name for name, value in label_values.items()}
+    reader = _Reader(numbers, names=names)
+    return data, _Wanted(label_values=label_values, names=names, reader=reader)
+
+
+def _names_recipe(parsed: argparse.Namespace) -> bool:
+    named = parsed.model is not None or parsed.models is not None
+    if parsed.set and not named:
+        raise TrainingError(f"expected --model NAME beside --set, found {parsed.set[0]} alone")
+    return named
+
+
+def _for_recipe(parsed: argparse.Namespace) -> tuple[DataSet, _Wanted]:
+    """Organs as the recipe of a model numbers them; what it does not know is an error."""
+    options = argparse.Namespace(**vars(parsed), data=parsed.folder, config=None, exclude=())
+    recipe = read_recipe(options)
+    if "data" not in recipe.content:
+        raise TrainingError(
+            f"expected a recipe for data sets, found that {recipe.bundle.name} has sources of its "
+            "own: --layout puts it on a data set"
+        )
+    content, reading, organs = recipe.part("data"), reading_of(recipe), label_values(recipe)
+    data = _open(parsed, content.get("layout"), content.get("patient_pattern"))
+    known = frozenset({*reading.classes, *reading.known, *reading.unknown})
+    names = {
+        **dict.fromkeys(reading.known, "other"),
+        **dict.fromkeys(reading.unknown, "unknown"),
+        **{value: name for name, value in data.label_values.items()},
+        **{value: organ for organ, values in organs.items() for value in values},
+    }
+    dicom = data_access(recipe, options, parsed.folder).dicom
+    numbers = dicom.numbers if isinstance(dicom, DicomFolderReader) else None
+    return data, _Wanted(
+        label_values={organ: values[0] for organ, values in organs.items()},
+        names=names,
+        reader=_Reader(numbers, names=names),
+        known=known,
+        problems=[] if data.layout in LABEL_VALUES else _contradictions(data, organs),
+        options={"window_hu": reading.window_hu, "shades": reading.shades},
+    )
+
+
+def _contradictions(data: DataSet, organs: Mapping[str, Collection[int]]) -> list[Problem]:
+    """Values that the data set itself gives to other organs; training refuses them too."""
+    return [
+        Problem(
+            kind="another organ",
+            record="",
+            path=data.folder,
+            expected="the organs of the recipe, by the data set's own names",
+            found=found,
+        )
+        for found in contradictions(data.label_values, organs)
+    ]
+
+
+def _open(parsed: argparse.Namespace, layout: str | None, pattern: object) -> DataSet:
+    pattern = pattern if parsed.patient_pattern is None else parsed.patient_pattern
+    if not isinstance(pattern, (str, type(None))):
+        raise TrainingError(
+            f"data.patient_pattern: expected a regular expression, found {pattern!r}"
+        )
+    return open_data_set(parsed.folder, layout, patient_pattern=pattern, dicom=_Reader())
+
+
+def _numbers_of_all(data: DataSet) -> LabelNumbers:
+    """A value for each organ that the objects of a data set name."""
     paths = [record.label for record in data.records if record.label is not None]
     try:
-        numbers = numbers_of_all(paths)
+        return numbers_of_all(paths)
     except ImagingError as exc:
         raise TrainingError(f"{data.folder}: {exc}") from exc
-    return DicomFolderReader(numbers=numbers, overlap="first"), dict(numbers.values)
 
 
 def _spread(count: int) -> frozenset[int]:
@@ -156,56 +236,6 @@ def _spread(count: int) -> frozenset[int]:
 
 def _names(summary: Mapping[str, Any]) -> dict[int, str]:
     return {label["value"]: label["name"] for label in summary["labels"]}
-
-
-def _labels(measured: Sequence[Measured], names: Mapping[int, str]) -> list[dict[str, Any]]:
-    voxels: dict[int, list[int]] = defaultdict(list)
-    volumes: dict[int, list[float]] = defaultdict(list)
-    for each in measured:
-        for value, count in each.voxels.items():
-            voxels[value].append(count)
-        for value, ml in each.volume_ml.items():
-            volumes[value].append(ml)
-    return [
-        {
-            "value": value,
-            "name": names.get(value, "unknown" if value == UNKNOWN_VALUE else ""),
-            "cases": len(voxels[value]),
-            "voxels": sum(voxels[value]),
-            "volume_ml": _spread_of(volumes[value]),
-        }
-        for value in sorted(voxels)
-    ]
-
-
-def _spread_of(volumes: Sequence[float]) -> dict[str, float] | None:
-    if not volumes:
-        return None
-    low, median, high = np.quantile(volumes, (0, 0.5, 1)).round(3).tolist()
-    return {"low": low, "median": median, "high": high}
-
-
-def _range(values: Sequence[Sequence[float]]) -> dict[str, list[float]] | None:
-    if not values:
-        return None
-    array = np.array(values)
-    return {
-        "low": array.min(axis=0).round(4).tolist(),
-        "high": array.max(axis=0).round(4).tolist(),
-    }
-
-
-def _record(measured: Measured) -> dict[str, Any]:
-    record = measured.record
-    return {
-        "name": record.name,
-        "patient": record.patient,
-        "purpose": record.purpose,
-        "shape": measured.shape,
-        "spacing_mm": measured.spacing_mm,
-        "voxels": {str(value): count for value, count in measured.voxels.items()},
-        "volume_ml": {str(value): round(ml, 3) for value, ml in measured.volume_ml.items()},
-    }
 
 
 def _print_problems(problems: Sequence[Problem]) -> None:

@@ -98,7 +98,8 @@ class SliceLabels:
         if taken.any() and self._overlap == "error":
             raise VolumeError(
                 f"{self.path}: expected organs that do not overlap, found label {value} on "
-                f"{int(taken.sum())} pixels of label {int(before[taken][0])}"
+                f"{int(taken.sum())} pixels of label {int(before[taken][0])}; a recipe with "
+                "data.overlap=first gives them to the organ that comes first in the model"
             )
         free = ~taken | (self._rank[before] > self._rank[value])
         plane[rows[free], columns[free]] = value

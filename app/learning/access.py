@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from models.bundle import Bundle
 from models.bundle_folders import find_bundle
 from models.data.layouts import open_data_set
+from models.data.layouts_labels import values_of_organs
 from models.errors import TrainingError
 from models.geometry import Volume
 from models.segments import Segment
@@ -20,10 +21,14 @@ from models.training.recipe_data import DataAccess, label_values
 from models.variants import merge
 from operators.label_reading_folder import DicomFolderReader
 from operators.label_reading_names import LabelNumbers
+from operators.label_reading_slices import Overlap
 from operators.loading import scan
 from operators.rules import default_rules
 from operators.selection import select_series
 from operators.volumes import build_volume
+
+#: Layouts whose label values are the user's own.
+_WITHOUT_VALUES = ("png", "pairs", "dicom")
 
 
 def read_recipe(parsed: argparse.Namespace, bundle: Bundle | None = None) -> Recipe:
@@ -33,8 +38,13 @@ def read_recipe(parsed: argparse.Namespace, bundle: Bundle | None = None) -> Rec
     if parsed.layout is not None:
         changes.append({"data": {"layout": parsed.layout}})
     recipe = Recipe.read(bundle, parsed.config, changes)
-    if parsed.layout is not None and "sources" in recipe.content:
-        recipe = _on_data_set(recipe, parsed.data, parsed.layout)
+    own = Recipe.read(bundle, parsed.config)
+    if _is_elsewhere(parsed, own, recipe):
+        data = _on_data_set(own, parsed.data, recipe.part("data").get("layout"))
+        for change in changes:  # what is asked for explicitly wins
+            data = merge(data, change.get("data", {}))
+        kept = {key: value for key, value in recipe.content.items() if key != "sources"}
+        recipe = replace(recipe, content={**kept, "data": data})
     for name in ("epochs", "steps", "minutes"):
         value = getattr(parsed, name, None)
         if value is not None:
@@ -42,17 +52,38 @@ def read_recipe(parsed: argparse.Namespace, bundle: Bundle | None = None) -> Rec
     return recipe
 
 
-def _on_data_set(recipe: Recipe, folder: Path, layout: str) -> Recipe:
-    """A recipe that has sources of its own, on a data set: organs that both know."""
-    organs = recipe.bundle.class_of
-    if layout == "dicom":  # its organs are found by names and codes
-        stated: Mapping[str, int] = organs
-    else:
-        stated = open_data_set(folder, layout, dicom=DicomFolderReader()).label_values
-    labels = {organ: value for organ, value in stated.items() if organ in organs}
-    data = {"labels": labels, "other_labels": sorted(set(stated.values()) - set(labels.values()))}
-    content = {key: value for key, value in recipe.content.items() if key != "sources"}
-    return replace(recipe, content=merge(content, {"data": {**data, **recipe.part("data")}}))
+def _is_elsewhere(parsed: argparse.Namespace, own: Recipe, changed: Recipe) -> bool:
+    """Whether a recipe takes a data set in another layout than the one it was made for."""
+    if "sources" in own.content:
+        return parsed.layout is not None
+    return bool(own.part("data").get("layout") != changed.part("data").get("layout"))
+
+
+def _on_data_set(own: Recipe, folder: Path, layout: str | None) -> Mapping[str, Any]:
+    """`data` of a recipe on a data set in another layout: organs that both know.
+
+    Where the layout states no label values, the recipe's stay.
+    """
+    data, organs = own.part("data"), own.bundle.class_of
+    if layout == "dicom" and "sources" in own.content:
+        return {"labels": dict(organs), "other_labels": []}  # found by names and codes
+    if layout in _WITHOUT_VALUES:
+        return data
+    found = open_data_set(folder, layout, dicom=DicomFolderReader())
+    if found.layout == data.get("layout") or not found.label_values:
+        return data
+    values = values_of_organs(found.label_values, organs)
+    if not values.labels:
+        raise TrainingError(
+            f"{folder}: expected an organ of {own.bundle.name} ({', '.join(organs)}), "
+            f"found {', '.join(found.label_values)}"
+        )
+    return {
+        **data,
+        "labels": values.labels,
+        "other_labels": list(values.other),
+        "unknown_labels": list(values.unknown),
+    }
 
 
 def change_of(text: str) -> Mapping[str, Any]:
@@ -74,13 +105,20 @@ def change_of(text: str) -> Mapping[str, Any]:
 
 
 def data_access(recipe: Recipe, parsed: argparse.Namespace, cache: Path) -> DataAccess:
-    """The data of `--data`; organs of DICOM labels are found by their names and codes."""
+    """The data of `--data`; organs of DICOM labels are found by their names and codes.
+
+    `data.overlap` says what becomes of voxels that several of them claim: `error`, or `first`.
+    """
+    overlap = recipe.part("data").get("overlap", "error")
+    if overlap not in get_args(Overlap):
+        choices = " or ".join(get_args(Overlap))
+        raise TrainingError(f"data.overlap: expected {choices}, found {overlap!r}")
     return DataAccess(
         root=parsed.data,
         cache=cache,
         exclude=parsed.exclude,
         only=getattr(parsed, "only", ()),
-        dicom=DicomFolderReader(_numbers(recipe)),
+        dicom=DicomFolderReader(_numbers(recipe), overlap=overlap),
         read_folder=read_dicom_folder,
     )
 

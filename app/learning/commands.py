@@ -95,6 +95,15 @@ def _add_data(commands: Commands) -> None:
     check.add_argument("folder", type=Path, metavar="FOLDER")
     check.add_argument("--layout", help="in place of what the folder looks like")
     check.add_argument("--patient-pattern", metavar="REGEX", help="patient in a case's name")
+    check.add_argument("--model", metavar="NAME", help="compare with the recipe of this model")
+    check.add_argument("-m", "--models", type=Path, help="folder of bundles, or one bundle")
+    check.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help='change the recipe, such as data.shades={"0": 0, "255": 1}',
+    )
     check.add_argument("-o", "--output", type=Path, metavar="OUT", help="folder of the pictures")
     check.add_argument("-v", "--verbose", action="store_true", help="print what is being done")
     check.set_defaults(command=_data_check)

@@ -52,7 +52,7 @@ def listed_records(path: Path, content: Mapping[str, Any]) -> list[Record]:
                 raise TrainingError(
                     f"{path}: expected the path of an image in {purpose}[{number}], found {entry!r}"
                 )
-            image = path.parent / files["image"]
+            image = _image(path.parent / files["image"])
             if is_hidden(image):
                 continue
             label = files.get("label")
@@ -68,6 +68,15 @@ def listed_records(path: Path, content: Mapping[str, Any]) -> list[Record]:
                 )
             )
     return sorted(records, key=lambda record: (record.name, record.purpose))
+
+
+def _image(path: Path) -> Path:
+    """The file that an entry means: nnU-Net's first version leaves out the channel's number."""
+    stem = nifti_stem(path)
+    if stem is None or path.exists():
+        return path
+    numbered = path.with_name(f"{stem}_0000{path.name.removeprefix(stem)}")
+    return numbered if numbered.exists() else path
 
 
 def label_names(content: Mapping[str, Any]) -> dict[str, int]:

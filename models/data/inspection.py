@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.data.layouts_dicom import DicomReader
 from models.data.loading import Loaded, load
-from models.data.problems import Problem, mirror_fault
+from models.data.problems import UNKNOWN_VALUE, Problem, mirror_fault
 from models.data.records import Record
 from models.geometry import VolumeGeometry
 from models.orientation import AxisOrder
@@ -110,6 +110,7 @@ def inspect_records(
     records: Sequence[Record],
     label_values: Mapping[str, int],
     *,
+    known: Collection[int] | None = None,
     dicom: DicomReader | None = None,
     on_look: Callable[[Look], None] | None = None,
     **options: Any,
@@ -119,7 +120,9 @@ def inspect_records(
     Parameters
     ----------
     label_values
-        Value of each organ; where it is empty, any label value will do.
+        Value of each organ.
+    known
+        Label values that may occur; None for those of `label_values`, or any where there are none.
     on_look
         Given each record's slice to look at, in order.
     options
@@ -130,16 +133,19 @@ def inspect_records(
     Inspection
         Nothing is raised for files that cannot be used.
     """
-    known = frozenset(label_values.values()) or None
+    if known is None:
+        known = frozenset(label_values.values()) or None
     inspection = Inspection()
     for record in records:
         look = inspection.add(load(record, known=known, dicom=dicom, **options), label_values)
         if look is not None and on_look is not None:
             on_look(look)
+    there = {value for measured in inspection.measured for value in measured.voxels}
+    if not there - {UNKNOWN_VALUE}:
+        faulty = {problem.record for problem in inspection.problems}
+        whole = [record for record in records if record.name not in faulty]
+        inspection.problems += _nothing_labelled(whole, is_unknown=UNKNOWN_VALUE in there)
     inspection.problems += shared_problems(records)
-    if inspection.measured and not any(m.voxels for m in inspection.measured):
-        labelled = [r for r in records if r.label is not None and r.wants_label]
-        inspection.problems += _nothing_labelled(labelled)
     return inspection
 
 
@@ -155,8 +161,9 @@ def check_records(
 
 
 def shared_problems(records: Iterable[Record]) -> list[Problem]:
-    """Names that occur twice, and patients on both sides of the data set's own split."""
-    problems = []
+    """Names that occur twice, patients on both sides of the data set's own split, or unknown."""
+    records = list(records)
+    problems = _slices_without_patients(records)
     first_of: dict[str, Record] = {}
     sides: dict[str, dict[str, Record]] = {}
     for record in records:
@@ -186,12 +193,29 @@ def _shared(kind: str, record: Record, expected: str, found: str) -> Problem:
     return Problem(kind=kind, record=record.name, path=record.image, expected=expected, found=found)
 
 
-def _nothing_labelled(labelled: Sequence[Record]) -> list[Problem]:
+def _nothing_labelled(records: Iterable[Record], *, is_unknown: bool) -> list[Problem]:
+    """Slices may be empty, all but one of them."""
+    found = "background in all"
+    if is_unknown:
+        found = (
+            f"background and {UNKNOWN_VALUE} in all, and {UNKNOWN_VALUE} means unknown: nothing is "
+            f'learnt from it unless a recipe gives it a value, as data.shades={{"0": 0, "255": 1}}'
+        )
     return [
-        _shared("empty label", record, "a labelled organ in some mask", "background in all")
-        for record in labelled[:1]
-        if record.kind == "png"
-    ]
+        _shared("empty label", record, "a labelled organ in some mask", found)
+        for record in records
+        if record.kind == "png" and record.label is not None and record.wants_label
+    ][:1]
+
+
+def _slices_without_patients(records: Sequence[Record]) -> list[Problem]:
+    """A warning where no two slices are of one patient, as where `slice000.png` says nothing."""
+    slices = [record for record in records if record.kind == "png"]
+    if len(slices) < 2 or len({record.patient for record in slices}) < len(slices):
+        return []
+    expected = "slices of one patient in a sub-folder of their own, or --patient-pattern REGEX"
+    found = f"{len(slices)} slices of as many patients: a person may be on both sides of the split"
+    return [replace(_shared("no patients", slices[0], expected, found), severity="warning")]
 
 
 def _measured(loaded: Loaded, canonical: VolumeGeometry) -> Measured:

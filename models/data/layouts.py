@@ -12,6 +12,7 @@ from models.data.label_values import LABEL_VALUES
 from models.data.layouts_dicom import DicomReader, find_dicom, find_rsna, holds_dicom
 from models.data.layouts_nifti import find_btcv, find_flare22, find_msd, find_pairs
 from models.data.layouts_png import find_png
+from models.data.patients import patient_in
 from models.data.records import Record
 from models.errors import TrainingError
 
@@ -138,13 +139,9 @@ def _label_values(layout: str, folder: Path) -> Mapping[str, int]:
 
 
 def _of_patient(record: Record, pattern: str) -> Record:
-    try:
-        found = re.match(pattern, record.name)
-    except re.error as exc:
-        raise TrainingError(f"expected a regular expression, found {pattern!r}: {exc}") from exc
-    if found is None:
+    patient = patient_in(record.name, pattern)
+    if patient is None:
         raise TrainingError(
             f"expected a name that starts like {pattern!r}, found the record {record.name!r}"
         )
-    groups = [group for group in found.groups() if group]
-    return replace(record, patient=groups[0] if groups else found.group(0))
+    return replace(record, patient=patient)

@@ -70,7 +70,7 @@ def _slices(root: Path, images: Path, masks: Path) -> Iterator[Record]:
             kind="png",
             image=image_of.get(key) or images / f"{key}.png",
             label=mask_of.get(key),
-            purpose=_PURPOSES.get(PurePosixPath(name).parts[0], ""),
+            purpose=_purpose(name),
         )
 
 
@@ -84,6 +84,13 @@ def _key(path: Path, folder: Path) -> str:
     return path.relative_to(folder).with_suffix("").as_posix()
 
 
+def _purpose(name: str) -> Purpose:
+    """By the first folder: a slice itself may be called `test`."""
+    first, *below = PurePosixPath(name).parts
+    return _PURPOSES.get(first, "") if below else ""
+
+
 def _patient(name: str) -> str:
-    parts = [part for part in PurePosixPath(name).parts if part not in _PURPOSES]
-    return parts[0] if len(parts) > 1 else re.split(r"[_-]", parts[0], maxsplit=1)[0]
+    *folders, last = PurePosixPath(name).parts
+    people = [folder for folder in folders if folder not in _PURPOSES]
+    return people[0] if people else re.split(r"[_-]", last, maxsplit=1)[0]

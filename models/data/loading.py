@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,7 +159,10 @@ def _judge_header(loaded: Loaded, file: NiftiFile) -> None:
         fault = ("an sform or qform that places the image", "neither")
         loaded.blame("no orientation", file.path, fault, "warning")
     if file.forms_apart_mm > _FORMS_TOLERANCE_MM:
-        fault = ("one grid by sform and qform", f"corners {file.forms_apart_mm:.2f} mm apart")
+        apart = f"corners {file.forms_apart_mm:.2f} mm apart"
+        if not math.isfinite(file.forms_apart_mm):
+            apart = "a qform that is no rotation: the sform is used"
+        fault = ("one grid by sform and qform", apart)
         loaded.blame("two orientations", file.path, fault, "warning")
 
 

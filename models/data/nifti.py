@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,8 @@ class NiftiFile:
     placed
         Whether the header states an sform or qform; without either the grid is a guess.
     forms_apart_mm
-        Largest distance of a corner by sform and by qform; 0 where one is absent.
+        Largest distance of a corner by sform and by qform; 0 where one is absent, infinite where
+        the qform is no rotation: then the sform holds.
     """
 
     path: Path
@@ -71,7 +73,14 @@ def open_nifti(path: Path) -> NiftiFile:
         ) from exc
     try:
         image: Any = nibabel.load(path)
-    except (OSError, EOFError, HeaderDataError, nibabel.filebasedimages.ImageFileError) as exc:
+    except (
+        OSError,
+        EOFError,
+        ValueError,  # a qform that is no rotation
+        zlib.error,
+        HeaderDataError,
+        nibabel.filebasedimages.ImageFileError,
+    ) as exc:
         raise TrainingError(f"{path}: expected a NIfTI file, found {exc}") from exc
     shape = tuple(int(n) for n in image.shape)
     if not isinstance(image, nibabel.Nifti1Image) or shape[3:] not in ((), (1,)) or len(shape) < 3:
@@ -82,9 +91,8 @@ def open_nifti(path: Path) -> NiftiFile:
         geometry = _geometry(shape, np.asarray(image.affine, np.float64))
     except GeometryError as exc:
         raise TrainingError(f"{path}: {exc}") from exc
-    qform, q_code = _form(image, "qform")
-    sform, s_code = _form(image, "sform")
-    apart = _apart_mm(shape, sform, qform) if q_code > 0 and s_code > 0 else 0.0
+    q_code, s_code = int(image.header["qform_code"]), int(image.header["sform_code"])
+    apart = _forms_apart_mm(shape, image) if q_code > 0 and s_code > 0 else 0.0
     return NiftiFile(
         path=path,
         geometry=geometry,
@@ -100,18 +108,16 @@ def _geometry(shape: tuple[int, ...], affine_ras: NDArray[np.float64]) -> Volume
     return VolumeGeometry(shape=(depth, height, width), affine_lps=affine)
 
 
-def _form(image: Any, name: str) -> tuple[NDArray[np.float64], int]:
-    """The sform or qform and its code; 0 where the header states none."""
-    affine, code = getattr(image, f"get_{name}")(coded=True)
-    return np.eye(4) if affine is None else np.asarray(affine, np.float64), int(code)
+def _forms_apart_mm(shape: tuple[int, ...], image: Any) -> float:
+    from nibabel.spatialimages import HeaderDataError
 
-
-def _apart_mm(
-    shape: tuple[int, ...], first: NDArray[np.float64], second: NDArray[np.float64]
-) -> float:
+    try:
+        apart = np.asarray(image.get_sform() - image.get_qform(), np.float64)
+    except (ValueError, HeaderDataError):  # of a quaternion longer than 1, of negative voxels
+        return math.inf
     corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape[:3]]), axis=-1).reshape(-1, 3)
-    moved = corners @ (first - second)[:3, :3].T + (first - second)[:3, 3]
-    return float(np.linalg.norm(moved, axis=1).max())
+    distance = float(np.linalg.norm(corners @ apart[:3, :3].T + apart[:3, 3], axis=1).max())
+    return distance if math.isfinite(distance) else math.inf
 
 
 def write_nifti(array: NDArray[np.generic], geometry: VolumeGeometry, path: Path) -> None:

@@ -6,13 +6,14 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any, TypeGuard
 
 from models.data.layouts_dicom import DicomReader
 from models.data.loading import load
 from models.data.png import Shade
 from models.data.records import Record
 from models.errors import TrainingError
-from models.training.cases import Case
+from models.training.cases import UNKNOWN, Case
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,8 @@ class Reading:
     known
         Label values that may occur besides those of `classes`, 0 and 255: they become background.
         Any other value is an error.
+    unknown
+        Label values that may occur, whose class nobody knows.
     window_hu
         HU of black and white in PNG slices; None where there are none.
     shades
@@ -57,6 +60,7 @@ class Reading:
     classes: Mapping[int, int]
     unlabelled: frozenset[int] = frozenset()
     known: frozenset[int] = frozenset()
+    unknown: frozenset[int] = frozenset()
     window_hu: tuple[float, float] | None = None
     shades: Mapping[Shade, int] | None = None
     status: Mapping[int, StatusRule] = field(default_factory=lambda: MappingProxyType({}))
@@ -69,6 +73,7 @@ class Reading:
             "classes": sorted(self.classes.items()),
             "unlabelled": sorted(self.unlabelled),
             "known": sorted(self.known),
+            "unknown": sorted(self.unknown),
             "window_hu": self.window_hu,
             "shades": None if self.shades is None else sorted(map(repr, self.shades.items())),
             "status": sorted(
@@ -96,7 +101,7 @@ def read_case(record: Record, reading: Reading) -> Case:
         raise TrainingError(f"{record.image}: expected the HU of black and white, found none")
     loaded = load(
         record,
-        known={*reading.classes, *reading.known},
+        known={*reading.classes, *reading.known, *reading.unknown},
         window_hu=reading.window_hu or (0.0, 1.0),
         shades=reading.shades,
         dicom=reading.dicom,
@@ -108,12 +113,13 @@ def read_case(record: Record, reading: Reading) -> Case:
     if loaded.spoken_of is not None:
         spoken = {reading.classes[value] for value in loaded.spoken_of & set(reading.classes)}
         missing |= set(reading.classes.values()) - spoken - {0}
+    classes = {v: number for v, number in reading.classes.items() if number not in missing}
     return Case.from_volume(
         loaded.volume,
         loaded.label_map,
         name=record.name,
         patient=record.patient,
-        classes={v: number for v, number in reading.classes.items() if number not in missing},
+        classes={**classes, **dict.fromkeys(reading.unknown, UNKNOWN)},
         unlabelled=sorted(missing),
     )
 
@@ -132,6 +138,58 @@ def _poor(record: Record, reading: Reading) -> frozenset[int]:
 
 def _given_up(found: Mapping[int, object], rules: Mapping[int, StatusRule]) -> frozenset[int]:
     return frozenset(n for n, value in found.items() if value in rules[n].unlabelled_when)
+
+
+def status_rules(
+    status: object, unlabelled_when: object, classes: Mapping[str, int]
+) -> dict[int, StatusRule]:
+    """The rule of each network class, as a recipe's `data` gives it.
+
+    Parameters
+    ----------
+    status
+        `{"liver": "Leber"}`: the key of each organ in the files.
+    unlabelled_when
+        `{"liver": ["bad", "absent"], "*": ["bad"]}`: the states in which an organ may be there
+        without a label; `*` stands for all organs that are not named.
+    classes
+        Network class of each organ.
+
+    Raises
+    ------
+    TrainingError
+        If one is there without the other, or they are not of that form.
+    """
+    if status is None and unlabelled_when is None:
+        return {}
+    if status is None or unlabelled_when is None:
+        raise TrainingError("data.status and data.unlabelled_when: expected both, found one")
+    if not _is_of(status, str, classes):
+        raise TrainingError(
+            f"data.status: expected texts by organs of the network, found {status!r}"
+        )
+    if not _is_of(unlabelled_when, list, {*classes, "*"}):
+        raise TrainingError(
+            "data.unlabelled_when: expected lists of texts by organs of the network or *, "
+            f"found {unlabelled_when!r}"
+        )
+    others = unlabelled_when.get("*", [])
+    return {
+        classes[organ]: StatusRule(
+            key=key, unlabelled_when=tuple(unlabelled_when.get(organ, others))
+        )
+        for organ, key in status.items()
+    }
+
+
+def _is_of(
+    found: object, kind: type[str] | type[list[str]], keys: Collection[str]
+) -> TypeGuard[Mapping[str, Any]]:
+    return (
+        isinstance(found, Mapping)
+        and set(found) <= set(keys)
+        and all(isinstance(v, kind) and all(isinstance(t, str) for t in v) for v in found.values())
+    )
 
 
 def label_mapping(

@@ -8,8 +8,11 @@
      "pseudo_labels": {"teacher": "NAME", "least_confidence": 0.9},
      ...}                        the training plan, see models/training/plan_json.py
 
-`labels` gives the value, or values, of each organ in the data set. The starter models have
-`sources` (models/training/sources.py) and `phantoms` in place of `data`.
+`labels` gives the value, or values, of each organ in the data set; `other_labels` are background,
+`unknown_labels` take no part. `status` names each organ's key in `<name>_status.json`, and
+`unlabelled_when` the states without labels. `overlap` (`error` or `first`) decides where organs of
+SEG and RTSTRUCT overlap. The starter models have `sources` (models/training/sources.py) and
+`phantoms` in place of `data`.
 """
 
 from __future__ import annotations
@@ -36,10 +39,14 @@ KEYS: Mapping[str, Collection[str]] = {
         "layout",
         "labels",
         "other_labels",
+        "unknown_labels",
         "validation_share",
         "patient_pattern",
         "shades",
         "dicom_names",
+        "overlap",
+        "status",
+        "unlabelled_when",
     ),
     "phantoms": ("count", "first_seed", "labels"),
 }

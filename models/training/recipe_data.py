@@ -11,10 +11,12 @@ from typing import Any, Protocol, overload
 
 from models.bundle import Bundle
 from models.data.cache import GridCache
+from models.data.label_values import LABEL_VALUES
 from models.data.layouts import DataSet, open_data_set
 from models.data.layouts_dicom import DicomReader
+from models.data.layouts_labels import contradictions
 from models.data.png import read_shades
-from models.data.reading import Reading, read_case
+from models.data.reading import Reading, read_case, status_rules
 from models.data.records import Record
 from models.data.split import split_patients
 from models.errors import TrainingError
@@ -129,19 +131,25 @@ def read_data(recipe: Recipe, access: DataAccess, *, on_own_grid: bool = False) 
 
 
 def reading_of(recipe: Recipe, dicom: DicomReader | None = None) -> Reading:
-    """How the recipe's data set becomes cases of its bundle."""
+    """How the recipe's data set becomes cases of its bundle; raises TrainingError."""
     data, bundle = recipe.part("data"), recipe.bundle
     labels, window, shades = label_values(recipe), bundle.preprocessing.window, data.get("shades")
     if not isinstance(shades, (Mapping, type(None))):
         raise TrainingError(f"data.shades: expected an object, found {shades!r}")
+    classes = _classes(labels, bundle)
+    unknown = frozenset(_values(data.get("unknown_labels", ()), "data.unknown_labels"))
+    for value in sorted(unknown & set(classes)):
+        raise TrainingError(f"expected one meaning for label {value}, found two")
     return Reading(
-        classes=_classes(labels, bundle),
+        classes=classes,
         unlabelled=frozenset(
             number for organ, number in bundle.class_of.items() if organ not in labels
         ),
         known=frozenset(_values(data.get("other_labels", ()), "data.other_labels")),
+        unknown=unknown,
         window_hu=(window.low_hu, window.high_hu),
         shades=None if shades is None else read_shades(shades),
+        status=status_rules(data.get("status"), data.get("unlabelled_when"), bundle.class_of),
         dicom=dicom,
     )
 
@@ -226,7 +234,21 @@ def _open(recipe: Recipe, access: DataAccess) -> DataSet:
         dicom=access.dicom,
     )
     access.check_names(found.records)
+    _check_label_names(recipe, found)
     return found
+
+
+def _check_label_names(recipe: Recipe, found: DataSet) -> None:
+    """Raise TrainingError where the data set's own names are not those of the recipe."""
+    if found.layout in LABEL_VALUES:  # the layout's, not this data set's
+        return
+    wrong = contradictions(found.label_values, label_values(recipe))
+    if wrong:
+        raise TrainingError(
+            f"{found.folder}: expected the organs of the recipe of {recipe.bundle.name}, found by "
+            f"the data set's own names that {'; '.join(wrong)}: choose a --variant of the model "
+            "for this data set, or give the value of each organ with --set data.labels"
+        )
 
 
 def _is_pattern(value: object) -> bool:

@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from highdicom.seg import SegmentationTypeValues
 from PIL import Image
 
 from app.data_check import run_data_check
 from app.data_sheet import colour_of
 from app.miniature_dicom import make_dicom
+from models.bundle import Bundle
 from models.errors import TrainingError
-from tests.datasets.tiny import organs, write, write_case
+from tests.datasets.series import SHAPE, ct_series
+from tests.datasets.tiny import organs, write, write_case, write_png
+from tests.small_recipes import RECIPE, with_recipe, write_pairs
+from tests.unit.operators.test_label_reading import highdicom_seg
 
 
-def check(folder: Path, output: Path | None = None, layout: str | None = None) -> int:
+def check(
+    folder: Path,
+    output: Path | None = None,
+    layout: str | None = None,
+    models: Path | None = None,
+    changes: Sequence[str] = (),
+) -> int:
     return run_data_check(
-        argparse.Namespace(folder=folder, layout=layout, patient_pattern=None, output=output)
+        argparse.Namespace(
+            folder=folder,
+            layout=layout,
+            patient_pattern=None,
+            output=output,
+            model=None,
+            models=models,
+            set=list(changes),
+        )
     )
 
 
@@ -103,3 +123,124 @@ def test_dicom_is_summed_up_without_patient_data(
     assert "4 Spleen" in text
     assert "MINIATURE" not in text
     assert "Phantom^" not in text
+
+
+def rows(text: str) -> list[list[str]]:
+    """The table of labels."""
+    return [line.split() for line in text.splitlines() if line[:1].isdecimal()]
+
+
+def problems(output: Path) -> list[tuple[str, str, str, str]]:
+    summary = json.loads((output / "summary.json").read_text())
+    return [(p["severity"], p["kind"], p["record"], p["found"]) for p in summary["problems"]]
+
+
+def test_the_check_knows_the_values_of_the_model_it_is_for(
+    tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = with_recipe(tiny_bundle).folder
+    data = write_pairs(tmp_path / "data", "one", "two")
+    assert check(data) == 0
+    assert "--model" in capsys.readouterr().out  # nobody knows what the values mean
+    assert check(data, models=models) == 0
+    told = capsys.readouterr().out
+    assert [row[:2] for row in rows(told)] == [
+        ["1", "other"],
+        ["2", "kidney_right"],
+        ["3", "kidney_left"],
+        ["6", "liver"],
+    ]
+    assert "--model" not in told
+    write_pairs(data, "two", values={6: 6, 3: 3, 2: 2, 1: 7})
+    assert check(data) == 0
+    with pytest.raises(TrainingError, match=r"found 1: unknown label value \(1\)"):
+        check(data, tmp_path / "out", models=models)
+    assert problems(tmp_path / "out") == [
+        ("error", "unknown label value", "two", "7 (216 voxels)"),
+    ]
+    assert check(data, models=models, changes=["data.other_labels=[1,7]"]) == 0
+
+
+@pytest.mark.parametrize("colours", [False, True])
+def test_masks_are_read_by_the_shades_of_the_model(
+    tiny_bundle: Bundle, tmp_path: Path, colours: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shades: Mapping[str, int] = {"0": 0, "255": 6}
+    if colours:
+        shades = {"#000000": 0, "#0a1414": 6}
+    data = {"layout": "png", "labels": {"liver": 6}, "shades": shades}
+    models = with_recipe(tiny_bundle, {**RECIPE, "data": data}).folder
+    mask = np.zeros((4, 5), np.uint8)
+    mask[1:3, 1:4] = 255
+    for name in ("1", "2"):
+        colour = np.where(mask[..., None] > 0, np.array([10, 20, 20], np.uint8), np.uint8(0))
+        write_png(tmp_path / "data" / "images" / "p" / f"{name}.png", mask)
+        write_png(tmp_path / "data" / "masks" / "p" / f"{name}.png", colour if colours else mask)
+    with pytest.raises(TrainingError, match="unreadable" if colours else "empty label"):
+        check(tmp_path / "data")
+    capsys.readouterr()
+    assert check(tmp_path / "data", models=models) == 0
+    assert rows(capsys.readouterr().out) == [["6", "liver", "2", "12"]]
+
+
+def test_organs_that_the_data_set_names_otherwise_are_told(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    data = {"layout": "msd", "labels": {"liver": 6}, "other_labels": [1]}
+    models = with_recipe(tiny_bundle, {**RECIPE, "data": data}).folder
+    folder = tmp_path / "data"
+    write_case(folder / "imagesTr" / "a.nii.gz", folder / "labelsTr" / "a.nii.gz")
+    for name, right in (("liver", True), ("spleen", False)):
+        labels = {"0": "background", "6": name, "1": "stomach"}
+        (folder / "dataset.json").write_text(json.dumps({"labels": labels}))
+        if right:
+            assert check(folder, models=models) == 0
+            continue
+        with pytest.raises(TrainingError, match=r"found 1: another organ \(1\)"):
+            check(folder, tmp_path / "out", models=models)
+        ((_, _, _, found),) = problems(tmp_path / "out")
+        assert found == "label 6 is spleen rather than liver"
+
+
+def test_a_recipe_without_labels_of_a_data_set_needs_a_layout(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    sources = {key: value for key, value in RECIPE.items() if key != "data"}
+    models = with_recipe(tiny_bundle, {**sources, "sources": []}).folder
+    with pytest.raises(TrainingError, match="--layout"):
+        check(write_pairs(tmp_path / "data", "one"), models=models)
+    with pytest.raises(TrainingError, match="expected --model"):
+        check(tmp_path / "data", changes=["seed=1"])
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_the_check_tells_of_overlaps(
+    tiny_bundle: Bundle,
+    tmp_path: Path,
+    overlapping: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    series = ct_series(tmp_path / "data" / "ct")
+    both = np.zeros((*SHAPE, 2), np.uint8)
+    both[2:5, 1:6, 2:7, 0] = 1
+    both[2:5, 5 if overlapping else 6 : 9, 2:7, 1] = 1  # a row in three slices
+    kind = SegmentationTypeValues.BINARY
+    seg = highdicom_seg(tmp_path / "data" / "seg", series, kind, both)
+    data = {"layout": "dicom", "labels": {"liver": 6, "kidney_left": 3, "kidney_right": 2}}
+    models = with_recipe(tiny_bundle, {**RECIPE, "data": data}).folder
+    for options, organs_there in (
+        ({}, "Left kidney and Liver"),
+        ({"models": models}, "liver and kidney_left"),
+    ):
+        assert check(tmp_path / "data", tmp_path / "out", **options) == 0  # type: ignore[arg-type]
+        found = problems(tmp_path / "out")
+        printed = capsys.readouterr()
+        if not overlapping:
+            assert found == []
+            continue
+        ((severity, problem, record, text),) = found
+        assert (severity, problem) == ("warning", "overlap")
+        assert record == series.candidate.series.SeriesInstanceUID
+        assert text == f"15 voxels of {organs_there}"
+        assert f"warning: overlap: {seg}: expected no overlap of organs" in printed.err
+        assert 'data.overlap is "first"' in printed.err

@@ -48,6 +48,14 @@ def test_an_evaluation_takes_two_millimetres_and_two_scenes(
     assert (parsed.output, parsed.folds, parsed.only) == (None, None, [])
 
 
+def test_a_data_set_is_checked_for_a_model(parser: argparse.ArgumentParser) -> None:
+    parsed = parse(parser, "data check d")
+    assert (parsed.folder, parsed.model, parsed.models, parsed.set) == (Path("d"), None, None, [])
+    parsed = parse(parser, "data check d --model n -m b --set data.layout=png --set seed=1")
+    assert (parsed.model, parsed.models) == ("n", Path("b"))
+    assert parsed.set == ["data.layout=png", "seed=1"]
+
+
 @pytest.mark.parametrize(
     "line",
     [

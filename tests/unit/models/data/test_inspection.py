@@ -116,3 +116,55 @@ def test_a_slice_may_be_empty_but_not_all_of_them(tmp_path: Path) -> None:
     assert check_records(records, {}) == []
     (problem,) = check_records(records[:1], {})
     assert problem.kind == "empty label"
+
+
+def slices(folder: Path, masks: dict[str, int], patient: str | None = None) -> list[Record]:
+    """Slices by name, each with a mask of 0 and one value; by themselves a patient each."""
+    records = []
+    for name, value in masks.items():
+        image, label = folder / f"{name}.png", folder / f"{name}_mask.png"
+        write_png(image, np.array([[0, 200]], np.uint8))
+        write_png(label, np.array([[0, value]], np.uint8))
+        records.append(
+            Record(name=name, patient=patient or name, kind="png", image=image, label=label)
+        )
+    return records
+
+
+def test_png_masks_that_hold_unknown_alone_are_an_error(tmp_path: Path) -> None:
+    binary = slices(tmp_path, {"1": 255, "2": 255, "3": 0}, patient="p")
+    (problem,) = check_records(binary, {})
+    assert (problem.kind, problem.severity) == ("empty label", "error")
+    assert "255" in problem.found
+    assert "unknown" in problem.found
+    assert "data.shades" in problem.found
+    write_png(tmp_path / "colours.png", np.array([[[0, 0, 0], [200, 0, 0]]], np.uint8))
+    unreadable = [replace(each, label=tmp_path / "colours.png") for each in binary]
+    assert {problem.kind for problem in check_records(unreadable, {})} == {"unreadable"}
+    # one slice with an organ shows that 255 is meant as it is understood
+    assert check_records([*binary, *slices(tmp_path, {"4": 1}, patient="p")], {}) == []
+
+
+def test_a_table_of_shades_gives_255_a_meaning(tmp_path: Path) -> None:
+    binary = slices(tmp_path, {"1": 255, "2": 0}, patient="p")
+    found = inspect_records(binary, {"liver": 1}, shades={0: 0, 255: 1})
+    assert found.problems == []
+    assert dict(found.measured[0].voxels) == {1: 1}
+
+
+def test_slices_without_a_patient_are_warned_of(tmp_path: Path) -> None:
+    flat = slices(tmp_path, {"slice000": 1, "slice001": 1, "slice002": 1})
+    (problem,) = check_records(flat, {})
+    assert (problem.kind, problem.severity) == ("no patients", "warning")
+    assert "3 slices" in problem.found
+    assert "sub-folder" in problem.expected
+    assert "--patient-pattern" in problem.expected
+    assert check_records([flat[0], replace(flat[1], patient="slice000"), flat[2]], {}) == []
+    assert check_records(flat[:1], {}) == []
+
+
+def test_label_values_besides_those_of_organs_may_be_known(tmp_path: Path) -> None:
+    one = record(tmp_path, "a")  # 6 and 1
+    (problem,) = check_records([one], {"liver": 6})
+    assert problem.kind == "unknown label value"
+    assert check_records([one], {"liver": 6}, known={6, 1}) == []

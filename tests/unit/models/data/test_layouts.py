@@ -135,6 +135,30 @@ def test_msd_as_nnunet_converts_it(tmp_path: Path) -> None:
     assert [(r.name, r.label is not None) for r in data.records] == [("liver_3", True)]
 
 
+def test_nnunets_first_format_finds_its_images(tmp_path: Path) -> None:
+    """Its `dataset.json` names images without the number of their channel."""
+    content = {
+        "labels": {"0": "background", "1": "liver"},
+        "training": [
+            {"image": f"./imagesTr/liver_{n}.nii.gz", "label": f"./labelsTr/liver_{n}.nii.gz"}
+            for n in range(2)
+        ],
+        "test": ["./imagesTs/liver_2.nii.gz"],
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    touch(tmp_path / "imagesTr" / "liver_0_0000.nii.gz")
+    touch(tmp_path / "imagesTs" / "liver_2_0000.nii.gz")
+    records = find_records(tmp_path)
+    assert [r.name for r in records] == ["liver_0", "liver_1", "liver_2"]
+    assert [r.image.relative_to(tmp_path).as_posix() for r in records] == [
+        "imagesTr/liver_0_0000.nii.gz",
+        "imagesTr/liver_1.nii.gz",  # neither is there: as it was written
+        "imagesTs/liver_2_0000.nii.gz",
+    ]
+    touch(tmp_path / "imagesTr" / "liver_0.nii.gz")  # what is there as written goes first
+    assert find_records(tmp_path)[0].image.name == "liver_0.nii.gz"
+
+
 @pytest.mark.parametrize("content", ["[]", "{", '{"training": [{"label": "a"}]}'])
 def test_a_list_that_cannot_be_read_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "dataset.json").write_text(content)
@@ -177,6 +201,16 @@ def test_png_slices_in_two_sets(tmp_path: Path, inner: str) -> None:
         ("val/val7_001", "validation", True),
     ]
     assert [r.patient for r in find_records(tmp_path)] == ["train7", "val7"]
+
+
+@pytest.mark.parametrize("name", ["test", "train", "val"])
+def test_a_slice_may_be_called_test(tmp_path: Path, name: str) -> None:
+    for folder in ("images", "masks"):
+        write_png(tmp_path / folder / f"{name}.png", PIXELS)
+        write_png(tmp_path / folder / "val" / "test.png", PIXELS)
+    first, second = sorted(find_records(tmp_path), key=lambda record: len(record.name))
+    assert (first.name, first.patient, first.purpose) == (name, name, "")
+    assert (second.name, second.patient, second.purpose) == ("val/test", "test", "validation")
 
 
 def test_png_masks_beside_their_images(tmp_path: Path) -> None:

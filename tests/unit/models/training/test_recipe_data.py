@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from models.bundle import Bundle
+from models.bundle_folders import find_bundle
+from models.data.miniature import make_msd
 from models.errors import TrainingError
 from models.training.recipe import Recipe
 from models.training.recipe_data import DataAccess, RecipeData, people_of, read_data, reading_of
@@ -17,6 +19,11 @@ from tests.small_recipes import LABELS, LIVER_VOXELS, SHAPE, of_slices, with_rec
 
 NAMES = ("a-1", "a-2", "b-1", "c-1", "d-1", "e-1")
 BY_PATIENT = {"patient_pattern": "[a-z]", "validation_share": 0.4}
+
+
+def status_of(status: object, when: object = None) -> dict[str, object]:
+    """Settings for files of states."""
+    return {"status": status, "unlabelled_when": {"*": ["bad"]} if when is None else when}
 
 
 def recipe_of(bundle: Bundle, **data: Any) -> Recipe:
@@ -77,6 +84,47 @@ def test_a_value_that_the_recipe_does_not_name_is_an_error_with_the_file(read: A
         _ = read(other_labels=[]).training[0]
 
 
+def test_a_value_that_nobody_knows_is_unknown(read: Any) -> None:
+    case = read(other_labels=[], unknown_labels=[1]).training[0]
+    assert int((case.labels == 255).sum()) == 6 * 6 * 6
+    assert int((case.labels == 1).sum()) == LIVER_VOXELS
+
+
+def test_an_organ_with_a_bad_status_is_unlabelled_in_a_recipe_of_pairs(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    where = write_pairs(tmp_path / "pairs", "a", "b")
+    (where / "a_status.json").write_text('{"liver": "bad", "Lkid": "absent", "Rkid": "absent"}')
+    recipe = recipe_of(
+        tiny_bundle,
+        status={"liver": "liver", "kidney_left": "Lkid", "kidney_right": "Rkid"},
+        unlabelled_when={"kidney_left": ["bad", "absent"], "*": ["bad"]},
+    )
+    access = DataAccess(root=where, cache=tmp_path / "cache")
+    first, second = read_data(recipe, access, on_own_grid=True).training
+    classes = tiny_bundle.class_of
+    assert first.unlabelled == {classes["liver"], classes["kidney_left"]}
+    assert set(np.unique(first.labels)) == {0, classes["kidney_right"]}
+    assert second.unlabelled == frozenset()
+
+
+@pytest.mark.parametrize("on_own_grid", [True, False])
+def test_a_data_set_that_names_another_organ_for_a_value_is_refused(
+    on_own_grid: bool, tmp_path: Path
+) -> None:
+    spleens = make_msd(tmp_path / "msd", task="Task09_Spleen", count=1, spacing_mm=12.0)
+    recipe = Recipe.read(find_bundle("unet_liver_msd", None))
+    access = DataAccess(root=spleens, cache=tmp_path / "cache")
+    told = r"label 1 is spleen rather than liver.*--variant.*--set data\.labels"
+    with pytest.raises(TrainingError, match=told):
+        read_data(recipe, access, on_own_grid=on_own_grid)
+    with pytest.raises(TrainingError, match=told):
+        people_of(recipe, access)
+    livers = make_msd(tmp_path / "livers", task="Task03_Liver", count=2, spacing_mm=12.0)
+    found = read_data(recipe, DataAccess(root=livers, cache=tmp_path), on_own_grid=on_own_grid)
+    assert (len(found.training), len(found.validation)) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("data", "told"),
     [
@@ -93,6 +141,16 @@ def test_a_value_that_the_recipe_does_not_name_is_an_error_with_the_file(read: A
         ({"patient_pattern": "x"}, "expected a name that starts like 'x'"),
         ({"shades": 3}, r"data\.shades: expected an object"),
         ({"shades": {"red": 1}}, "expected a grey or #rrggbb"),
+        ({"unknown_labels": [0]}, r"data\.unknown_labels: expected label values of 1 to 254"),
+        ({"unknown_labels": [3]}, "expected one meaning for label 3, found two"),
+        ({"status": {"liver": "liver"}}, r"data\.status and data\.unlabelled_when: expected both"),
+        ({"unlabelled_when": {"*": ["bad"]}}, r"data\.status and data\.unlabelled_when"),
+        (status_of({"spleen": "spleen"}), r"data\.status: expected .* organs of the network"),
+        (status_of({"liver": 3}), r"data\.status: expected texts"),
+        (status_of("liver"), r"data\.status: expected texts"),
+        (status_of({"liver": "liver"}, {"spleen": ["bad"]}), r"data\.unlabelled_when: expected"),
+        (status_of({"liver": "liver"}, {"*": "bad"}), r"data\.unlabelled_when: expected"),
+        (status_of({"liver": "liver"}, ["bad"]), r"data\.unlabelled_when: expected"),
         ({"layout": "btcv"}, "expected a data set in the layout btcv"),
         ({"layout": "nifti"}, "expected a layout of btcv"),
     ],
@@ -123,7 +181,12 @@ def test_shades_of_masks_stand_for_label_values(tiny_bundle: Bundle, tmp_path: P
 def test_the_reading_says_all_that_a_cache_depends_on(tiny_bundle: Bundle) -> None:
     first = reading_of(recipe_of(tiny_bundle)).settings
     assert reading_of(recipe_of(tiny_bundle)).settings == first
-    for change in ({"other_labels": [1, 9]}, {"labels": {"liver": [6, 7]}}):
+    for change in (
+        {"other_labels": [1, 9]},
+        {"unknown_labels": [1]},
+        {"labels": {"liver": [6, 7]}},
+        status_of({"liver": "liver"}),
+    ):
         assert reading_of(recipe_of(tiny_bundle, **change)).settings != first
     assert LABELS["liver"] in dict(first["classes"])  # type: ignore[call-overload]
 
