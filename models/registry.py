@@ -12,6 +12,7 @@ from models.memory import memory_errors
 from models.networks.mobilenetv3_unet import MobileNetV3UNet
 from models.networks.monai_nets import MONAI_NETWORKS, monai_builder
 from models.networks.plain_conv_unet import PlainConvUNet, ResidualEncoderUNet
+from models.networks.unetr_transformer import UNETRTransformer
 from models.networks.vnet import VNet
 
 #: Builder of each `_target_` in a bundle's `network_def`; the names are importable, so MONAI's
@@ -21,6 +22,7 @@ BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
     "models.networks.mobilenetv3_unet.MobileNetV3UNet": MobileNetV3UNet,
     "models.networks.plain_conv_unet.PlainConvUNet": PlainConvUNet,
     "models.networks.plain_conv_unet.ResidualEncoderUNet": ResidualEncoderUNet,
+    "models.networks.unetr_transformer.UNETRTransformer": UNETRTransformer,
     **{f"monai.networks.nets.{name}": monai_builder(name) for name in MONAI_NETWORKS},
 }
 #: What torch and MONAI raise where an argument is of the wrong kind or does not fit another.

@@ -32,12 +32,15 @@ class InitialWeights:
         Of the file.
     bundle
         Whose weights they are; None for a checkpoint, of which nobody knows the cases.
+    part
+        The module whose weights alone are taken; the others begin at random. None takes all.
     """
 
     name: str
     state: Mapping[str, Tensor] = field(repr=False)
     sha256: str
     bundle: Bundle | None
+    part: str | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, beside: Path | None = None) -> InitialWeights | None:
@@ -53,19 +56,38 @@ class InitialWeights:
             return None
         if not isinstance(wanted, str):
             raise TrainingError(f"initial_weights: expected a name or path, found {wanted!r}")
+        part = recipe.content.get("initial_part")
+        if not (part is None or (isinstance(part, str) and part)):
+            raise TrainingError(f"initial_part: expected the name of a module, found {part!r}")
         try:
             bundle = None
             if not wanted.endswith(SUFFIXES):
                 bundle = find_bundle_of(wanted, beside or recipe.bundle.folder.parent)
             path = Path(wanted).expanduser() if bundle is None else bundle.weights
-            return cls(name=wanted, state=read_state(path), sha256=sha256_of(path), bundle=bundle)
+            return cls(
+                name=wanted,
+                state=read_state(path),
+                sha256=sha256_of(path),
+                bundle=bundle,
+                part=part,
+            )
         except BundleError as exc:
             raise TrainingError(f"initial_weights {wanted!r}: {exc}") from exc
 
     def load_into(self, network: nn.Module) -> None:
         """Give a network these weights; raises TrainingError where they are of another one."""
+        state, target = self.state, network
+        if self.part is not None:
+            start = f"{self.part}."
+            state = {n[len(start) :]: v for n, v in state.items() if n.startswith(start)}
+            target = dict(network.named_modules()).get(self.part, nn.Identity())
+            if not state or not target.state_dict():
+                raise TrainingError(
+                    f"initial_part: expected a module of the network and of {self.name!r}, "
+                    f"found {self.part!r}"
+                )
         try:
-            network.load_state_dict(self.state)
+            target.load_state_dict(state)
         except RuntimeError as exc:
             raise TrainingError(
                 f"initial_weights {self.name!r} are of another network: {first_line(exc)}"

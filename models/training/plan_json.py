@@ -21,6 +21,7 @@ KEYS_OF_OTHERS = frozenset(
         "phantoms",
         "sources",
         "initial_weights",
+        "initial_part",
         "pseudo_labels",
         "notes",
     )

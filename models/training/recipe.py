@@ -5,6 +5,7 @@
      "samples": {"kind": "patches" | "volumes" | "slices" | "patients", ...},
      "augmentation": {...},
      "initial_weights": "NAME" | "FOLDER" | "FILE.pth",      weights to start from
+     "initial_part": "vit",           take these alone of them, by the start of their names
      "pseudo_labels": {"teacher": "NAME", "least_confidence": 0.9},
      ...}                        the training plan, see models/training/plan_json.py
 

@@ -30,7 +30,9 @@ def test_every_shipped_variant_makes_a_bundle_that_builds(
     assert made.network_definition["out_channels"] == len(made.class_of) + 1
     output = made.metadata["network_data_format"]["outputs"]["pred"]
     assert list(output["channel_def"].values()) == ["background", *made.class_of]
-    assert set(train_of(made)["data"]["labels"]) == set(made.class_of)
+    train = train_of(made)
+    sources = train["sources"] if "sources" in train else [train["data"]]
+    assert {organ for source in sources for organ in source["labels"]} == set(made.class_of)
     assert variants_of(find_bundle(model).folder)[variant].endswith(".")
 
 

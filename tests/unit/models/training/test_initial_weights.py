@@ -56,3 +56,24 @@ def test_weights_of_another_network_are_refused(tiny_bundle: Bundle) -> None:
     assert initial is not None
     with pytest.raises(TrainingError, match="are of another network"):
         initial.load_into(torch.nn.Conv3d(1, 1, 1))
+
+
+def test_a_part_of_another_network_is_a_start(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    donor = torch.nn.ModuleDict({"body": torch.nn.Conv3d(1, 2, 3), "head": torch.nn.Linear(5, 6)})
+    torch.save(donor.state_dict(), tmp_path / "donor.pth")
+    wanted = {"initial_weights": str(tmp_path / "donor.pth")}
+    initial = InitialWeights.of(recipe(tiny_bundle, initial_part="body", **wanted))
+    assert initial is not None
+    network = torch.nn.ModuleDict({"body": torch.nn.Conv3d(1, 2, 3), "tail": torch.nn.PReLU()})
+    initial.load_into(network)
+    torch.testing.assert_close(network["body"].state_dict(), donor["body"].state_dict())
+    assert network["tail"].weight.item() == 0.25
+    for part in ("tail", "head", "nobody", "body.weight"):
+        other = InitialWeights.of(recipe(tiny_bundle, initial_part=part, **wanted))
+        assert other is not None
+        with pytest.raises(TrainingError, match=f"expected a module .* found '{part}'"):
+            other.load_into(network)
+    with pytest.raises(TrainingError, match="are of another network"):
+        initial.load_into(torch.nn.ModuleDict({"body": torch.nn.Conv3d(2, 2, 3)}))
+    with pytest.raises(TrainingError, match="initial_part: expected the name of a module"):
+        InitialWeights.of(recipe(tiny_bundle, initial_part=3, **wanted))
