@@ -34,6 +34,19 @@ DEFINITIONS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
         },
         (1, 1, 32, 32, 32),
     ),
+    "UNETRTransformer": (
+        {
+            "_target_": "models.networks.unetr_transformer.UNETRTransformer",
+            "in_channels": 1,
+            "out_channels": 4,
+            "img_size": [32, 32, 32],
+            "feature_size": 4,
+            "hidden_size": 24,
+            "mlp_dim": 48,
+            "num_heads": 3,
+        },
+        (1, 1, 32, 32, 32),
+    ),
     "UNet": (
         {
             "_target_": "monai.networks.nets.UNet",

@@ -14,9 +14,11 @@ import pytest
 
 from app.package import entry_point
 
+#: A job in the background of a shell inherits that SIGINT is ignored.
 PROGRAM = """
-import os, pathlib, sys, time
+import os, pathlib, signal, sys, time
 if sys.argv[1:] == ["wait"]:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     print("ready", flush=True)
     time.sleep(60)
 out = pathlib.Path(os.environ["HOLOSCAN_OUTPUT_PATH"])
