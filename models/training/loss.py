@@ -18,9 +18,6 @@ from models.training.plan import DICE_AND_CROSS_ENTROPY, LossWeights
 SMOOTH_VOXELS = 1.0
 #: Exponent of the focal loss (Lin et al. 2017, arXiv:1708.02002).
 FOCUS = 2.0
-#: Smallest probability that is told from 0: even a mistake made with certainty has its gradient,
-#: and its inverse is still a number of float32.
-LEAST_PROBABILITY = 1e-37
 
 
 def partial_loss(
@@ -73,22 +70,25 @@ def _alike(
 
     Sums over voxels go through `index_add` and one matrix product: a one-hot truth would be the
     largest tensor of the whole step. `index_add` adds one by one, which drifts in float32.
+
+    The truth's probability is taken as its logarithm: as a number of its own it is 0 where a
+    mistake is made with certainty, and so would be its gradient.
     """
     known = (labels != UNKNOWN).to(logits.dtype)
     target = torch.where(labels != UNKNOWN, labels, 0)
-    probability = logits.softmax(dim=1)
-    chosen = probability.gather(1, target[:, None])[:, 0]  # (N, V)
+    logarithm = logits.log_softmax(dim=1)
+    probability = logarithm.exp()
+    chosen_log = logarithm.gather(1, target[:, None])[:, 0]  # (N, V)
     background = probability[:, 0]
     if unlabelled:  # background may be any of these
-        merged = probability.new_zeros(1, 1, probability.shape[1])
-        merged[..., sorted(unlabelled)] = 1  # a product: taking classes out would copy them
-        rest = torch.bmm(merged.expand(len(probability), -1, -1), probability)[:, 0]
-        chosen = chosen + rest * (target == 0)
-        background = background + rest
-    chosen = chosen.clamp_min(LEAST_PROBABILITY) * known
+        kinds = torch.tensor([0, *sorted(unlabelled)], device=logits.device)
+        merged = logarithm.index_select(1, kinds).logsumexp(dim=1)
+        chosen_log = torch.where(target == 0, merged, chosen_log)
+        background = merged.exp()
+    chosen = chosen_log.exp() * known
     losses = logits.new_zeros(len(logits))
     if weights.cross_entropy or weights.focal:
-        surprise = -(chosen + (1 - known)).log()  # 0 where unknown
+        surprise = -chosen_log * known
         voxels = known.sum(dim=1).clamp_min(1)
         if weights.cross_entropy:
             losses = losses + weights.cross_entropy * surprise.sum(dim=1) / voxels

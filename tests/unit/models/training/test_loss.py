@@ -254,6 +254,76 @@ def test_cross_entropy_of_a_confident_mistake_is_torchs_and_has_its_gradient(gap
     assert float(ours.grad[0, 0]) > 0.99
 
 
+def surprise_of(logits: Tensor, truth: int, unlabelled: frozenset[int]) -> Tensor:
+    """That of one voxel, of the definition: logits `(C,)`."""
+    merged = [0, *sorted(unlabelled)] if truth == 0 else [truth]
+    return logits.logsumexp(0) - logits[merged].logsumexp(0)
+
+
+#: Networks that are sure of class 1 where the truth is 2, or the background with or without 3.
+MISTAKES = {
+    "organ": (2, NOTHING),
+    "background": (0, NOTHING),
+    "background or an organ": (0, frozenset({3})),
+}
+
+
+@pytest.mark.parametrize(("truth", "unlabelled"), MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize("gap", [10.0, 84.0, 104.0, 500.0])
+@pytest.mark.parametrize("scale", [1.0, 2.0**24])
+def test_every_confident_mistake_has_its_gradient(
+    truth: int, unlabelled: frozenset[int], gap: float, scale: float
+) -> None:
+    values = torch.tensor([0.3, gap, 0.0, -0.4])
+    for weights in (LossWeights(cross_entropy=1), LossWeights(focal=1)):
+        exact = values.double().requires_grad_()
+        surprise = surprise_of(exact, truth, unlabelled)
+        focused = (1 - (-surprise).exp()) ** 2 * surprise
+        expected = weights.cross_entropy * surprise + weights.focal * focused
+        (expected * scale).backward()
+        ours = values.clone().requires_grad_()
+        loss = partial_loss(ours.view(1, 4, 1, 1, 1), row(truth), [unlabelled], weights)
+        (loss * scale).backward()
+        torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=0)
+        assert ours.grad is not None
+        assert exact.grad is not None
+        torch.testing.assert_close(
+            ours.grad.double() / scale, exact.grad / scale, rtol=1e-4, atol=1e-7
+        )
+        assert float(ours.grad[1]) > 0.99 * scale
+
+
+def test_unlabelled_organs_share_the_gradient_of_background_by_their_probabilities() -> None:
+    """In exact numbers, for logits of every size, with voxels that are unknown."""
+    generator = torch.Generator().manual_seed(5)
+    values = torch.randn(1, 5, 4, 6, 7, generator=generator) * 30
+    labels = torch.randint(0, 3, (1, 4, 6, 7), generator=generator)
+    labels[0, 0] = UNKNOWN
+    weights = LossWeights(cross_entropy=1, focal=0.5, dice=1, dice_of_background=True)
+    kinds = frozenset({3, 4})
+    exact, ours = values.double().requires_grad_(), values.clone().requires_grad_()
+    expected = loss_of_merged(exact, labels, weights)
+    expected.backward()
+    loss = partial_loss(ours, labels, [kinds], weights)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+    assert ours.grad is not None
+    assert exact.grad is not None
+    torch.testing.assert_close(ours.grad.double(), exact.grad, rtol=1e-4, atol=1e-8)
+
+
+def loss_of_merged(logits: Tensor, labels: Tensor, weights: LossWeights) -> Tensor:
+    """The loss of background with all classes from 3 on, class 1 and class 2, with a one-hot."""
+    background = logits[:, [0, 3, 4]].logsumexp(1, keepdim=True)
+    merged = torch.cat([background, logits[:, 1:3]], dim=1).movedim(1, -1)[labels != UNKNOWN]
+    truth = torch.nn.functional.one_hot(labels[labels != UNKNOWN], 3)
+    told = (merged.log_softmax(1) * truth).sum(1)
+    probability = merged.softmax(1)
+    dice = (2 * (probability * truth).sum(0) + 1) / (probability.sum(0) + truth.sum(0) + 1)
+    focal = ((1 - told.exp()) ** 2 * -told).mean()
+    return -weights.cross_entropy * told.mean() + weights.focal * focal + (1 - dice).mean()
+
+
 def test_dice_of_background_is_exact_on_whole_volumes() -> None:
     """Sums of millions of float32 drift by percents where they are added one by one."""
     shape = (96, 160, 160)
