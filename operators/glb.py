@@ -53,8 +53,8 @@ def write_glb(surfaces: Sequence[Surface], path: Path) -> None:
 def glb_bytes(surfaces: Sequence[Surface]) -> bytes:
     """Pack surfaces, a node and a material each, named after the organ's label.
 
-    A node's `extras` hold the segment's number and name and the volume inside the surface. The
-    same surfaces always give the same bytes.
+    A node's `extras` hold the segment's number and name and the volume of its voxels, as in every
+    table. The same surfaces always give the same bytes.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def _node(surface: Surface, place: int) -> dict[str, Any]:
     extras = {
         "number": surface.number,
         "name": surface.name,
-        "volume_ml": round(surface.volume_ml, 3),
+        "volume_ml": round(surface.voxels_ml, 3),
     }
     return {"name": surface.label, "mesh": place - 1, "extras": extras}
 

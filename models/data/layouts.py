@@ -30,7 +30,7 @@ LAYOUTS = (*_FINDERS, "dicom")
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """A folder, the layout that it is in, and its records.
+    """A folder, the layout that it is in, and its records by name, numbers as numbers.
 
     Parameters
     ----------
@@ -42,17 +42,6 @@ class DataSet:
     layout: str
     records: tuple[Record, ...]
     label_values: Mapping[str, int]
-
-
-def find_records(
-    folder: Path,
-    layout: str | None = None,
-    *,
-    patient_pattern: str | None = None,
-    dicom: DicomReader | None = None,
-) -> list[Record]:
-    """The records of a data set, sorted by name, numbers as numbers; as `open_data_set`."""
-    return list(open_data_set(folder, layout, patient_pattern=patient_pattern, dicom=dicom).records)
 
 
 def open_data_set(

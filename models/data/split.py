@@ -66,25 +66,6 @@ def split_patients(
     )
 
 
-def fold_patients(records: Sequence[Record], count: int, seed: int) -> list[list[str]]:
-    """Deal the patients of labelled records into folds whose numbers differ by one at most.
-
-    Returns
-    -------
-    The patients of each fold, sorted.
-
-    Raises
-    ------
-    TrainingError
-        If there are fewer patients than folds.
-    """
-    usable = [record for record in records if record.label is not None and record.wants_label]
-    patients = order_of_patients(usable, seed)
-    if not 2 <= count <= len(patients):
-        raise TrainingError(f"expected 2 to {len(patients)} folds, found {count}")
-    return [sorted(patients[first::count]) for first in range(count)]
-
-
 def order_of_patients(records: Sequence[Record], seed: int) -> list[str]:
     """Patients in an order that only the seed and their names decide."""
     return sorted(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,49 +27,18 @@ from models.training.teacher import cases_learnt
 #: Distance in mm at which two surfaces agree, where no other is given.
 TOLERANCE_MM = 2.0
 
-#: Told a case, its predicted segment numbers `(D, H, W)` in the case's order, and its measures.
-OnCase = Callable[[Case, NDArray[np.uint8], CaseMeasures], None]
-
-
-def evaluate(
-    segmenter: Segmenter,
-    cases: Iterable[Case],
-    *,
-    nsd_tolerance_mm: float = TOLERANCE_MM,
-    organ_tolerances_mm: Mapping[str, float] | None = None,
-    on_case: OnCase | None = None,
-) -> Evaluation:
-    """Segment each case on its own grid and compare it with its labels.
-
-    Parameters
-    ----------
-    cases
-        Taken one at a time; none is kept.
-    nsd_tolerance_mm, organ_tolerances_mm
-        Distance at which two surfaces still agree, and that of the organs that have another.
-
-    Raises
-    ------
-    TrainingError
-        If a case or a tolerance cannot be used.
-    """
-    evaluator = Evaluator(segmenter.bundle, nsd_tolerance_mm, organ_tolerances_mm)
-    for case in cases:
-        labels, measures = evaluator.segment(segmenter, case)
-        if on_case is not None:
-            on_case(case, labels, measures)
-    return evaluator.evaluation()
-
 
 class Evaluator:
     """Collects the measures of cases, also of predictions from elsewhere or of several networks.
+
+    Cases come one at a time; none is kept.
 
     Parameters
     ----------
     bundle
         Names the organs: their network classes in a case, their segment numbers in a prediction.
     nsd_tolerance_mm, organ_tolerances_mm
-        As for `evaluate`.
+        Distance at which two surfaces still agree, and that of the organs that have another.
 
     Raises
     ------

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import TrainingError
-
 
 @dataclass(frozen=True, kw_only=True)
 class OrganMeasures:
@@ -162,23 +160,9 @@ class Evaluation:
 
 
 def write_json(evaluation: Evaluation, path: Path) -> None:
-    """Write an evaluation as JSON; its numbers come back unchanged."""
+    """Write an evaluation as JSON, its numbers in full."""
     text = json.dumps(to_json(evaluation), indent=1, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> Evaluation:
-    """Read what `write_json` wrote.
-
-    Raises
-    ------
-    TrainingError
-        If the file is not there, or not an evaluation.
-    """
-    try:
-        return from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise TrainingError(f"expected an evaluation in {path}, found {exc!r}") from exc
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
@@ -214,43 +198,3 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
             for name, curve in evaluation.roc.items()
         },
     }
-
-
-def from_json(content: Mapping[str, Any]) -> Evaluation:
-    """The evaluation of `to_json`; raises KeyError, TypeError or ValueError where it is none."""
-    organs = content["organs"]
-    return Evaluation(
-        model=content["model"],
-        version=content["version"],
-        sha256=content["sha256"],
-        note=content["note"],
-        learnt_cases=tuple(content["learnt_cases"]),
-        nsd_tolerance_mm=float(content["nsd_tolerance_mm"]),
-        organ_tolerances_mm=content["organ_tolerances_mm"],
-        organs=tuple(organ["name"] for organ in organs),
-        labels={organ["name"]: organ["label"] for organ in organs},
-        rgb={organ["name"]: _rgb(*organ["rgb"]) for organ in organs},
-        cases=tuple(_case(entry) for entry in content["cases"]),
-        roc={
-            name: RocCurve(
-                false_positive_rate=np.array(curve["false_positive_rate"], np.float64),
-                true_positive_rate=np.array(curve["true_positive_rate"], np.float64),
-                auc=float(curve["auc"]),
-            )
-            for name, curve in content["roc"].items()
-        },
-    )
-
-
-def _case(entry: Mapping[str, Any]) -> CaseMeasures:
-    return CaseMeasures(
-        name=entry["name"],
-        patient=entry["patient"],
-        organs={name: OrganMeasures(**organ) for name, organ in entry["organs"].items()},
-        pixel_accuracy=entry["pixel_accuracy"],
-        confusion=np.array(entry["confusion"], np.int64),
-    )
-
-
-def _rgb(red: int, green: int, blue: int) -> tuple[int, int, int]:
-    return red, green, blue

@@ -240,7 +240,7 @@ def _class_names(metadata: Mapping[str, Any], name: str) -> list[str]:
             "outputs::pred": (len(channels), pred.get("num_channels", len(channels))),
             "inputs::image": (1, image.get("num_channels", 1)),
         }
-    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as exc:
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise BundleError(
             f"{name}: metadata: expected the classes in network_data_format::outputs::pred::"
             f"channel_def, found none: {exc!r}"

@@ -81,14 +81,20 @@ def _read(path: Path) -> Any:
 
 def _told(error: Exception) -> str:
     """What to say of damage: PyTorch's advice is to load such a file with all that it runs."""
-    if not isinstance(error, pickle.UnpicklingError):
+    if isinstance(error, (OSError, SafetensorError)):
         return first_line(error)
+    expected = "expected a checkpoint of tensors, numbers and text, found"
+    if "TorchScript" in str(error):
+        return f"{expected} a TorchScript program"
     named = re.search(r"GLOBAL ([\w.]+)", str(error))
-    found = f"objects of {named[1]}" if named else "something else"
-    return (
-        f"expected a checkpoint of tensors, numbers and text, found {found}; other objects are not "
-        "loaded, since that can run code"
-    )
+    if named and isinstance(error, pickle.UnpicklingError):
+        return (
+            f"{expected} objects of {named[1]}; other objects are not loaded, since that can run "
+            "code"
+        )
+    kind, said = type(error).__name__, first_line(error)
+    more = "" if said == kind or "weights_only" in said else f": {said}"
+    return f"the file is damaged or none of PyTorch's ({kind}{more})"
 
 
 def first_line(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,7 +15,6 @@ _USUAL = PurePosixPath("models/model.pt")
 #: State dicts by preference: what holds nothing but tensors first.
 _STATES = (".safetensors", ".pt", ".pth")
 _PROGRAM = ".ts"
-_UNDER_MODELS = re.compile("(?:^|/)(models/.+)$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +82,31 @@ def _named(folder: Path, references: References) -> PurePosixPath | None:
             if len({file.stem for file in _files(folder)}) > 1:
                 raise
             continue  # one file: there is no other that it could mean
-        match = _UNDER_MODELS.search(path) if isinstance(path, str) else None
-        if match and ".." not in PurePosixPath(match[1]).parts:
-            names.add(PurePosixPath(match[1]))
+        if isinstance(path, str) and (name := _under_models(folder, PurePosixPath(path))):
+            names.add(name)
     if len(names) > 1:
         listed = ", ".join(sorted(map(str, names)))
         raise BundleError(
             f"{references.name}: expected one file of a CheckpointLoader, found {listed}"
         )
     return next(iter(names), None)
+
+
+def _under_models(folder: Path, path: PurePosixPath) -> PurePosixPath | None:
+    """The part of a path that lies in the bundle, whatever folder that was elsewhere.
+
+    Where several folders are called `models`, it is the part whose file is there, else the last.
+    """
+    starts = [at for at, part in enumerate(path.parts[:-1]) if part == "models"]
+    parts = [PurePosixPath(*path.parts[at:]) for at in starts]
+    parts = [part for part in parts if ".." not in part.parts]
+    there = (part for part in parts if _has_weights(folder / part))
+    return next(there, parts[-1] if parts else None)
+
+
+def _has_weights(path: Path) -> bool:
+    suffixes = (path.suffix, *_STATES, _PROGRAM)
+    return any(path.with_suffix(suffix).is_file() for suffix in suffixes)
 
 
 def _loaders(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.data.nifti import open_nifti
 from models.errors import TrainingError
 from models.geometry import LabelMap, Volume, VolumeGeometry
 from models.orientation import AxisOrder
@@ -90,42 +91,25 @@ class Case:
         return Volume(hu=self.hu.view(), geometry=geometry)  # a volume makes its array read-only
 
 
-def read_nifti(path: Path) -> tuple[NDArray[np.generic], VolumeGeometry]:
-    """Read a NIfTI file as `(D, H, W)` with its LPS grid (NIfTI itself is RAS).
+def read_pair(image: Path, label: Path) -> tuple[Volume, LabelMap]:
+    """Read an image and its labels from NIfTI, HU rounded to int16.
 
     Raises
     ------
     TrainingError
-        If nibabel is absent or the file is not a three-dimensional NIfTI image.
+        If one of them cannot be read, see `open_nifti`, or a label is none.
     """
-    try:
-        import nibabel
-    except ImportError as exc:
-        raise TrainingError(
-            "reading NIfTI needs nibabel: pip install '.[train]' in viscera's sources"
-        ) from exc
-    try:
-        image = nibabel.load(path)
-    except (OSError, nibabel.filebasedimages.ImageFileError) as exc:
-        raise TrainingError(f"cannot read {path}: {exc}") from exc
-    if not isinstance(image, nibabel.Nifti1Image) or len(image.shape) != 3:
-        raise TrainingError(f"{path}: expected a NIfTI image of three dimensions")
-    array = np.asarray(image.dataobj).transpose(2, 1, 0)  # (i, j, k) -> (k, j, i)
-    affine = np.diag((-1.0, -1.0, 1.0, 1.0)) @ np.asarray(image.affine, np.float64)
-    depth, height, width = array.shape
-    return array, VolumeGeometry(shape=(depth, height, width), affine_lps=affine)
-
-
-def read_pair(image: Path, label: Path) -> tuple[Volume, LabelMap]:
-    """Read an image and its labels from NIfTI, HU rounded to int16."""
-    hu, geometry = read_nifti(image)
-    labels, label_geometry = read_nifti(label)
+    file = open_nifti(image)
     limits = np.iinfo(np.int16)
-    whole = np.clip(np.rint(hu.astype(np.float32)), limits.min, limits.max).astype(np.int16)
-    return (
-        Volume(hu=whole, geometry=geometry),
-        LabelMap(labels=as_labels(labels, label), geometry=label_geometry),
-    )
+    whole = np.clip(np.rint(file.read().astype(np.float32)), limits.min, limits.max)
+    volume = Volume(hu=whole.astype(np.int16), geometry=file.geometry)
+    return volume, read_labels(label)
+
+
+def read_labels(path: Path) -> LabelMap:
+    """Read labels from NIfTI; raises TrainingError as `read_pair`."""
+    file = open_nifti(path)
+    return LabelMap(labels=as_labels(file.read(), path), geometry=file.geometry)
 
 
 def as_labels(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ import numpy as np
 from models.data.patients import patient_in
 from models.errors import TrainingError
 from models.geometry import LabelMap, Volume, VolumeGeometry
-from models.training.cases import Case, as_labels, read_nifti, read_pair
+from models.training.cases import Case, read_labels, read_pair
 
 #: Reads a folder of DICOM slices; given by the caller, since this package knows arrays alone.
 FolderReader = Callable[[Path], Volume]
@@ -79,14 +79,25 @@ def _read_pairs(source: Mapping[str, Any], folder: Path, numbers: Mapping[str, i
         if name in source.get("exclude", ()) or name not in source.get("include", (name,)):
             continue
         volume, labels = read_pair(image, folder / f"{name}_label.nii.gz")
-        status_file = folder / f"{name}_status.json"
-        status = json.loads(status_file.read_text()) if status_file.exists() else {}
-        missing = _unlabelled_by_status(source, status)
+        missing = _unlabelled_by_status(source, _status(folder / f"{name}_status.json"))
         cases.append(_case(name, volume, labels, source, numbers, missing))
     return cases
 
 
-def _unlabelled_by_status(source: Mapping[str, Any], status: Mapping[str, str]) -> set[str]:
+def _status(path: Path) -> Mapping[str, Any]:
+    """What a status file says; nothing where there is none."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise TrainingError(f"{path}: expected a JSON object, found {exc}") from exc
+    if not isinstance(content, dict):
+        raise TrainingError(f"{path}: expected a JSON object, found {type(content).__name__}")
+    return content
+
+
+def _unlabelled_by_status(source: Mapping[str, Any], status: Mapping[str, Any]) -> set[str]:
     """Organs whose status says that they may be there without a label."""
     when: Mapping[str, Sequence[str]] = source.get("unlabelled_when", {})
     return {
@@ -102,8 +113,7 @@ def _read_single(
     image, label = root / source["image"], root / source["label"]
     if image.is_dir():
         volume = read_folder(image)
-        values, grid = read_nifti(label)
-        labels = _onto(LabelMap(labels=as_labels(values, label), geometry=grid), volume)
+        labels = _onto(read_labels(label), volume)
     else:
         volume, labels = read_pair(image, label)
     return _case(source["name"], volume, labels, source, numbers, set())

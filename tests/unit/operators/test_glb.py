@@ -10,9 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from pygltflib import GLTF2
 
+from models.geometry import LabelMap, VolumeGeometry
 from operators.errors import OutputError
 from operators.glb import glb_bytes, write_glb
-from tests.organ_balls import two_organs
+from operators.surfaces import organ_surfaces
+from tests.organ_balls import SEGMENTS, two_organs
 
 COMPONENTS = {5126: np.dtype("<f4"), 5125: np.dtype("<u4")}
 
@@ -80,13 +82,24 @@ def test_each_organ_is_a_node_with_its_name_volume_and_colour(document: GLTF2) -
     assert [node.extras["name"] for node in nodes] == ["left_high", "right_low"]
     assert [node.extras["number"] for node in nodes] == [1, 2]
     for node, surface in zip(nodes, two_organs(), strict=True):
-        assert node.extras["volume_ml"] == pytest.approx(surface.volume_ml, abs=1e-3)
+        assert node.extras["volume_ml"] == round(surface.voxels_ml, 3)
         primitive = document.meshes[node.mesh].primitives[0]
         material = document.materials[primitive.material]
         linear = np.array(material.pbrMetallicRoughness.baseColorFactor)
         encoded = np.where(linear < 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
         assert tuple((255 * encoded[:3]).round()) == surface.rgb
         assert linear[3] == 1.0
+
+
+def test_the_volume_is_that_of_the_voxels_where_the_surface_holds_less() -> None:
+    geometry = VolumeGeometry.from_spacing((9, 9, 40), (3.0, 3.0, 3.0))
+    labels = np.zeros(geometry.shape, np.uint8)
+    labels[4, 4, :] = 1  # the surface of so thin a thing holds half of it
+    content = glb_bytes(organ_surfaces(LabelMap(labels=labels, geometry=geometry), SEGMENTS))
+
+    (size,) = struct.unpack_from("<I", content, 12)
+    _, node = json.loads(content[20 : 20 + size])["nodes"]
+    assert node["extras"]["volume_ml"] == 1.08  # 40 voxels of 27 mm3, as in every table
 
 
 def test_the_file_is_built_as_the_format_demands() -> None:

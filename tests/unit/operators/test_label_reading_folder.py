@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from models.data.layouts import find_records, open_data_set
+from models.data.layouts import open_data_set
 from models.data.reading import Reading, read_case
 from models.errors import TrainingError
 from operators.label_reading_folder import DicomFolderReader, numbers_of_all
@@ -47,7 +47,7 @@ def test_no_name_tells_of_the_patient(tmp_path: Path) -> None:
     """Two studies of one PatientID are one patient, whose name is a UID."""
     for name in ("one", "two"):
         subject(tmp_path, name, "SECRET-7")
-    records = find_records(tmp_path, dicom=READER)
+    records = open_data_set(tmp_path, dicom=READER).records
     assert len({r.patient for r in records}) == 1
     assert all(r.patient.startswith("2.25.") for r in records)
     assert "SECRET" not in repr(records)
@@ -60,7 +60,7 @@ def test_nothing_depends_on_names_of_files(tmp_path: Path) -> None:
             target = tmp_path / "b" / f"{number % 3}"
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target / f"{997 * number % 31}")
-    (first,), (second,) = (find_records(tmp_path / n, dicom=READER) for n in "ab")
+    (first,), (second,) = (open_data_set(tmp_path / n, dicom=READER).records for n in "ab")
     assert (first.name, first.patient) == (second.name, second.patient)
     reading = Reading(classes={1: 1, 2: 2, 3: 3}, dicom=READER)
     np.testing.assert_array_equal(
@@ -70,7 +70,7 @@ def test_nothing_depends_on_names_of_files(tmp_path: Path) -> None:
 
 def test_a_series_that_nothing_labels_is_a_record_without_labels(tmp_path: Path) -> None:
     ct_series(tmp_path / "ct", seed_text="alone")
-    (record,) = find_records(tmp_path, dicom=READER)
+    (record,) = open_data_set(tmp_path, dicom=READER).records
     assert record.label is None
 
 
@@ -80,7 +80,7 @@ def test_labels_that_name_no_series_go_by_the_frame_of_reference(tmp_path: Path)
     seg = pydicom.dcmread(path)
     del seg.ReferencedSeriesSequence
     seg.save_as(path, enforce_file_format=True)
-    (record,) = find_records(tmp_path, dicom=READER)
+    (record,) = open_data_set(tmp_path, dicom=READER).records
     assert record.label == path
 
 
@@ -89,7 +89,7 @@ def test_several_objects_of_a_series_are_records_of_one_patient(tmp_path: Path) 
     liver = np.where(asymmetric() == 3, asymmetric(), 0).astype(np.uint8)
     path = tmp_path / "one" / "b"
     write_seg(source, label_map(source, liver), SEGMENTS, ALGORITHM, path, configuration="b")
-    first, second = find_records(tmp_path, dicom=READER)
+    first, second = open_data_set(tmp_path, dicom=READER).records
     assert (first.name, second.name) == (f"{first.series}-1", f"{first.series}-2")
     assert first.patient == second.patient
     reading = Reading(classes={1: 1, 2: 2, 3: 3}, dicom=READER)
@@ -101,7 +101,7 @@ def test_several_objects_of_a_series_are_records_of_one_patient(tmp_path: Path) 
 
 def test_what_cannot_be_read_is_a_training_error(tmp_path: Path) -> None:
     subject(tmp_path, "one", "1")
-    (record,) = find_records(tmp_path, dicom=READER)
+    (record,) = open_data_set(tmp_path, dicom=READER).records
     heart = DicomFolderReader(numbers=LabelNumbers({"Heart": 1}))
     with pytest.raises(TrainingError, match="expected one of Heart, found Liver"):
         read_case(record, Reading(classes={1: 1}, dicom=heart))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from app.learning import report_writer
 from app.learning.report_writer import MOST_PICTURES, ReportWriter
 from models.bundle import Bundle
 from models.evaluation.evaluator import Evaluator
-from models.evaluation.measures import CaseMeasures, read_json
+from models.evaluation.measures import CaseMeasures
 from models.training.cases import Case
 from operators.errors import OutputError
 
@@ -138,7 +139,8 @@ def test_whatever_drawing_ends_with_the_report_is_there_before(
     with pytest.raises(EndOfProcess):
         writer.finish(evaluator.evaluation(), curves=None)
     assert "one" in (tmp_path / "report.html").read_text()
-    assert [case.name for case in read_json(tmp_path / "evaluation.json").cases] == ["one"]
+    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
+    assert [case["name"] for case in evaluation["cases"]] == ["one"]
 
 
 def test_a_stray_voxel_is_rendered_too(

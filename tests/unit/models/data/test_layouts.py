@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from models.data.label_values import BTCV, FLARE22
-from models.data.layouts import find_records, natural, open_data_set
+from models.data.layouts import natural, open_data_set
 from models.data.miniature import make_btcv
 from models.errors import TrainingError
 from tests.datasets.tiny import write_case, write_png
@@ -25,7 +25,9 @@ def touch(path: Path) -> Path:
 
 
 def names(folder: Path, **options: str) -> list[tuple[str, str, bool]]:
-    return [(r.name, r.purpose, r.label is not None) for r in find_records(folder, **options)]
+    return [
+        (r.name, r.purpose, r.label is not None) for r in open_data_set(folder, **options).records
+    ]
 
 
 def test_btcv_as_the_challenge_gives_it(tmp_path: Path) -> None:
@@ -52,7 +54,7 @@ def test_btcv_averaged(tmp_path: Path) -> None:
     label = touch(tmp_path / "averaged-training-labels" / "DET0000101_avg_seg.nii.gz")
     touch(tmp_path / "averaged-testing-images" / "DET0000301_avg.nii.gz")
     assert names(tmp_path) == [("DET0000101", "", True), ("DET0000301", "test", False)]
-    assert find_records(tmp_path)[0].label == label
+    assert open_data_set(tmp_path).records[0].label == label
 
 
 def test_btcv_as_tutorials_list_it(tmp_path: Path) -> None:
@@ -101,7 +103,7 @@ def test_flare22_without_labels_and_for_validation(tmp_path: Path) -> None:
 def test_a_label_without_an_image_is_a_record(tmp_path: Path) -> None:
     touch(tmp_path / "images" / "FLARE22_Tr_0001_0000.nii.gz")
     touch(tmp_path / "labels" / "FLARE22_Tr_0009.nii.gz")
-    first, second = find_records(tmp_path)
+    first, second = open_data_set(tmp_path).records
     assert (first.name, first.label) == ("FLARE22_Tr_0001", None)
     assert second.image == tmp_path / "images" / "FLARE22_Tr_0009_0000.nii.gz"
 
@@ -148,7 +150,7 @@ def test_nnunets_first_format_finds_its_images(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps(content))
     touch(tmp_path / "imagesTr" / "liver_0_0000.nii.gz")
     touch(tmp_path / "imagesTs" / "liver_2_0000.nii.gz")
-    records = find_records(tmp_path)
+    records = open_data_set(tmp_path).records
     assert [r.name for r in records] == ["liver_0", "liver_1", "liver_2"]
     assert [r.image.relative_to(tmp_path).as_posix() for r in records] == [
         "imagesTr/liver_0_0000.nii.gz",
@@ -156,26 +158,26 @@ def test_nnunets_first_format_finds_its_images(tmp_path: Path) -> None:
         "imagesTs/liver_2_0000.nii.gz",
     ]
     touch(tmp_path / "imagesTr" / "liver_0.nii.gz")  # what is there as written goes first
-    assert find_records(tmp_path)[0].image.name == "liver_0.nii.gz"
+    assert open_data_set(tmp_path).records[0].image.name == "liver_0.nii.gz"
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"training": [{"label": "a"}]}'])
 def test_a_list_that_cannot_be_read_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "dataset.json").write_text(content)
     with pytest.raises(TrainingError, match=r"dataset\.json: expected .*, found"):
-        find_records(tmp_path, "msd")
+        open_data_set(tmp_path, "msd")
 
 
 def test_pairs_with_status_and_patients_by_pattern(tmp_path: Path) -> None:
     for name in ("hcc-005a-portal", "hcc-005b-portal"):
         write_case(tmp_path / f"{name}_ct.nii.gz", tmp_path / f"{name}_label.nii.gz")
     status = touch(tmp_path / "hcc-005a-portal_status.json")
-    first, second = find_records(tmp_path, patient_pattern="[a-z]+-[0-9]+")
+    first, second = open_data_set(tmp_path, patient_pattern="[a-z]+-[0-9]+").records
     assert (first.patient, second.patient) == ("hcc-005", "hcc-005")
     assert (first.status, second.status) == (status, None)
-    assert find_records(tmp_path, patient_pattern="hcc-(.+?)-")[0].patient == "005a"
+    assert open_data_set(tmp_path, patient_pattern="hcc-(.+?)-").records[0].patient == "005a"
     with pytest.raises(TrainingError, match="expected a name that starts like 'x'"):
-        find_records(tmp_path, patient_pattern="x")
+        open_data_set(tmp_path, patient_pattern="x")
 
 
 def test_png_slices_of_rsna(tmp_path: Path) -> None:
@@ -200,7 +202,7 @@ def test_png_slices_in_two_sets(tmp_path: Path, inner: str) -> None:
         ("train/train7_001", "training", True),
         ("val/val7_001", "validation", True),
     ]
-    assert [r.patient for r in find_records(tmp_path)] == ["train7", "val7"]
+    assert [r.patient for r in open_data_set(tmp_path).records] == ["train7", "val7"]
 
 
 @pytest.mark.parametrize("name", ["test", "train", "val"])
@@ -208,7 +210,7 @@ def test_a_slice_may_be_called_test(tmp_path: Path, name: str) -> None:
     for folder in ("images", "masks"):
         write_png(tmp_path / folder / f"{name}.png", PIXELS)
         write_png(tmp_path / folder / "val" / "test.png", PIXELS)
-    first, second = sorted(find_records(tmp_path), key=lambda record: len(record.name))
+    first, second = sorted(open_data_set(tmp_path).records, key=lambda record: len(record.name))
     assert (first.name, first.patient, first.purpose) == (name, name, "")
     assert (second.name, second.patient, second.purpose) == ("val/test", "test", "validation")
 
@@ -233,14 +235,14 @@ def test_rsna_with_nifti_labels_of_dicom_series(tmp_path: Path) -> None:
 
 def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="found none"):
-        find_records(tmp_path)
+        open_data_set(tmp_path)
     with pytest.raises(TrainingError, match=r"expected a layout of btcv, .*found 'kits'"):
-        find_records(tmp_path, "kits")
+        open_data_set(tmp_path, "kits")
     with pytest.raises(TrainingError, match="found none at"):
-        find_records(tmp_path / "absent")
+        open_data_set(tmp_path / "absent")
     (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM")
     with pytest.raises(TrainingError, match="expected a reader of DICOM"):
-        find_records(tmp_path)
+        open_data_set(tmp_path)
 
 
 def test_a_moved_data_set_has_the_same_records(tmp_path: Path) -> None:
@@ -257,12 +259,12 @@ def test_numbers_in_names_are_numbers() -> None:
 def test_a_folder_of_another_layout_is_told_what_it_looks_like(tmp_path: Path) -> None:
     make_btcv(tmp_path / "sets" / "abdomen", 1, tests=0, spacing_mm=12.0)
     with pytest.raises(TrainingError, match="layout flare22, found none; it looks like btcv"):
-        find_records(tmp_path / "sets" / "abdomen", "flare22")
+        open_data_set(tmp_path / "sets" / "abdomen", "flare22")
     with pytest.raises(TrainingError, match="there is one in its folder abdomen"):
-        find_records(tmp_path / "sets")
+        open_data_set(tmp_path / "sets")
 
 
 def test_a_pattern_that_is_none_is_told(tmp_path: Path) -> None:
     make_btcv(tmp_path, 1, tests=0, spacing_mm=12.0)
     with pytest.raises(TrainingError, match="expected a regular expression"):
-        find_records(tmp_path, patient_pattern="(")
+        open_data_set(tmp_path, patient_pattern="(")

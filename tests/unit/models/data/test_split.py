@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.data.records import Purpose, Record
-from models.data.split import fold_patients, split_patients
+from models.data.split import split_patients
 from models.errors import TrainingError
 
 
@@ -66,12 +66,3 @@ def test_shares_and_counts_that_make_no_sense_are_refused() -> None:
         split_patients(RECORDS[:2], 0.2, seed=0)
     with pytest.raises(TrainingError, match="expected a share of 0 to less than 1, found 1"):
         split_patients(RECORDS, 1, seed=0)
-    with pytest.raises(TrainingError, match="expected 2 to 10 folds, found 11"):
-        fold_patients(RECORDS, 11, seed=0)
-
-
-def test_folds_hold_every_patient_once() -> None:
-    folds = fold_patients(RECORDS, 3, seed=0)
-    assert sorted(map(len, folds)) == [3, 3, 4]
-    assert sorted(p for fold in folds for p in fold) == sorted({r.patient for r in RECORDS})
-    assert folds == fold_patients(RECORDS[::-1], 3, seed=0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from torch import Tensor
 
 from models.bundle import Bundle
 from models.errors import TrainingError
-from models.evaluation.evaluator import Evaluator, evaluate
-from models.evaluation.measures import CaseMeasures, OrganMeasures
+from models.evaluation.evaluator import Evaluator
+from models.evaluation.measures import OrganMeasures
 from models.segmenter import Segmenter
 from models.training.cases import UNKNOWN, Case
 
@@ -193,7 +194,8 @@ def test_a_network_that_agrees_scores_one_for_each_organ_that_there_is(tiny_bund
     case.labels[:] = segmenter.segment(case.volume).labels  # numbers are classes in this bundle
     present = {name for name, n in tiny_bundle.class_of.items() if (case.labels == n).any()}
     assert present
-    (measures,) = evaluate(segmenter, [case]).cases
+    labels, measures = Evaluator(tiny_bundle).segment(segmenter, case)
+    np.testing.assert_array_equal(labels, case.labels)
     assert measures.pixel_accuracy == 1
     for name, organ in measures.organs.items():
         ones = (organ.dice, organ.iou, organ.nsd, organ.precision, organ.recall, organ.auc)
@@ -215,13 +217,15 @@ def test_roc_curves_are_of_the_networks_scores_over_all_cases(tiny_bundle: Bundl
     def keep(k: int, plane: Tensor) -> None:
         scores.append(plane[1].numpy().copy())
 
+    evaluator = Evaluator(tiny_bundle)
     for case in cases:
         case.labels[5:15, 10:30, 10:30] = 1 if 1 not in case.unlabelled else 0
         case.labels[:, :, :5] = UNKNOWN
         if 1 not in case.unlabelled:
             segmenter.segment(case.volume, on_scores=keep)
             truths.extend(case.labels)
-    evaluation = evaluate(segmenter, cases)
+        evaluator.segment(segmenter, case)
+    evaluation = evaluator.evaluation()
     known = np.array(truths) != UNKNOWN
     expected = roc_auc_score((np.array(truths) == 1)[known], np.array(scores)[known])
     assert evaluation.roc["liver"].auc == pytest.approx(expected, abs=1e-6)
@@ -233,21 +237,20 @@ def test_roc_curves_are_of_the_networks_scores_over_all_cases(tiny_bundle: Bundl
     assert evaluation.cases[2].organs["liver"].auc is None
 
 
-def test_cases_are_taken_one_at_a_time_and_told_as_they_are_done(tiny_bundle: Bundle) -> None:
-    events: list[str] = []
-
-    def cases() -> Iterator[Case]:
-        for name in ("first", "second"):
-            events.append(f"read {name}")
-            yield noisy_case(name)
-
-    def tell(case: Case, labels: NDArray[np.uint8], measures: CaseMeasures) -> None:
+def test_no_case_is_kept(tiny_bundle: Bundle) -> None:
+    evaluator, segmenter = Evaluator(tiny_bundle), Segmenter(tiny_bundle, "cpu")
+    arrays = []
+    for name in ("first", "second"):
+        case = noisy_case(name)
+        arrays += [weakref.ref(case), weakref.ref(case.hu), weakref.ref(case.labels)]
+        labels, measures = evaluator.segment(segmenter, case)
+        arrays.append(weakref.ref(labels))
         assert labels.shape == case.labels.shape
         assert measures.name == case.name
-        events.append(f"measured {case.name}")
-
-    evaluate(Segmenter(tiny_bundle, "cpu"), cases(), on_case=tell)
-    assert events == ["read first", "measured first", "read second", "measured second"]
+        del case, labels
+    gc.collect()
+    assert [array() for array in arrays] == [None] * 8
+    assert [case.name for case in evaluator.evaluation().cases] == ["first", "second"]
 
 
 def test_folds_of_several_networks_make_one_evaluation(tiny_bundle: Bundle) -> None:

@@ -57,15 +57,49 @@ def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_file_that_is_no_checkpoint_is_told_in_our_words(tmp_path: Path) -> None:
-    (tmp_path / "notes.pth").write_bytes(b"no pickle")
-    with pytest.raises(BundleError, match=r"notes\.pth: expected a checkpoint of") as failure:
-        read_state(tmp_path / "notes.pth")
-    assert "weights_only" not in str(failure.value)
+def test_objects_that_would_run_code_are_told_in_our_words(tmp_path: Path) -> None:
     torch.save({"trap": Trap(tmp_path / "run")}, tmp_path / "trap.pth")
     with pytest.raises(BundleError, match=r"found objects of \w+\.mkdir; other") as failure:
         read_state(tmp_path / "trap.pth")
     assert "weights_only" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"<!DOCTYPE html><html><body>Not found</body></html>", "UnpicklingError"),
+        (b"no pickle", "UnpicklingError"),
+        (b"e garbage", "IndexError: pop from empty list"),
+        (b"\x80\x02h\xdf.", "KeyError: 223"),
+        (bytes(1000), "RuntimeError"),  # PyTorch takes it for its first format, a tar
+        (b"", "EOFError"),
+        (b"PK\x03\x04", "RuntimeError: PytorchStreamReader failed"),
+    ],
+)
+def test_what_is_damaged_or_no_checkpoint_is_told_as_that(
+    tmp_path: Path, content: bytes, kind: str
+) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(content)
+    with pytest.raises(BundleError) as failure:
+        read_state(path)
+    told = str(failure.value)
+    start = f"cannot read the weights {path}: the file is damaged or none of PyTorch's ({kind}"
+    assert told.startswith(start)
+    for wrong in ("run code", "weights_only", "EOFError: EOFError"):
+        assert wrong not in told
+
+
+def test_a_program_is_told_from_a_checkpoint(tmp_path: Path) -> None:
+    program = torch.jit.trace(torch.nn.Conv1d(1, 1, 1), torch.zeros(1, 1, 2))
+    torch.jit.save(program, str(tmp_path / "model.pt"))
+    with pytest.raises(BundleError, match=r"numbers and text, found a TorchScript program$"):
+        read_state(tmp_path / "model.pt")
+
+
+def test_a_file_that_is_not_there_is_told_as_that(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="No such file"):
+        read_state(tmp_path / "model.pt")
 
 
 @pytest.mark.parametrize("content", [b"", b"no pickle", b"PK\x03\x04"])

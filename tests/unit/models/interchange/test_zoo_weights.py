@@ -58,6 +58,41 @@ def test_the_weights_are_those_that_the_checkpoint_loader_names(
     assert torch.equal(found[f"network.{name}"], expected[name])
 
 
+@pytest.mark.parametrize(
+    ("load_path", "there", "file"),
+    [
+        ("/workspace/models/spleen/models/model_lowres.pt", (), "models/model_lowres.pt"),
+        ("/models/models/model_lowres.pt", (), "models/model_lowres.pt"),
+        ("models/fold0/models/x.pt", ("fold0/models/x.pt",), "models/fold0/models/x.pt"),
+        ("models/fold0/models/x.pt", ("fold0/models/x.pt", "x.pt"), "models/fold0/models/x.pt"),
+        (
+            "/a/models/b/models/fold0/models/x.pt",
+            ("fold0/models/x.pt",),
+            "models/fold0/models/x.pt",
+        ),
+        ("models/fold0/models/x.pt", ("fold0/models/x.pth",), "models/fold0/models/x.pth"),
+        ("/a/models/../models/model_lowres.pt", (), "models/model_lowres.pt"),
+        ("/my_models/model_lowres.pt", (), "models/model.pt"),  # no folder of that name
+    ],
+)
+def test_of_several_folders_models_in_a_path_it_is_the_bundles(
+    tmp_path: Path, load_path: str, there: tuple[str, ...], file: str
+) -> None:
+    folder = tmp_path / "zoo"
+    write(folder, checkpointloader=loader(load_path))
+    for name in there:
+        path = folder / "models" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(unet(seed=8).state_dict(), path)
+    assert read_monai_bundle(folder).weights == folder / file
+
+
+def test_of_several_folders_models_without_a_file_the_last_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "zoo", checkpointloader=loader("/a/models/b/models/model_best.pt"))
+    with pytest.raises(BundleError, match=r"expected models/model_best\.pt, which"):
+        read_monai_bundle(tmp_path / "zoo")
+
+
 def test_named_weights_that_are_not_there_are_no_others(tmp_path: Path) -> None:
     write(tmp_path / "zoo", checkpointloader=loader("./models/model_best.pt"))
     told = "expected models/model_best.pt, which .* names, found model.pt, model_lowres.pt"

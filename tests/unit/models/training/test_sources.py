@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,26 @@ def test_a_status_tells_which_organs_may_lack_their_label(tmp_path: Path) -> Non
     assert case.unlabelled == frozenset()
 
 
+@pytest.mark.parametrize("content", [b"", b'{"L": ', b"[]", b"\xff\xfe"])
+def test_a_status_that_cannot_be_read_is_refused_by_its_name(
+    tmp_path: Path, content: bytes
+) -> None:
+    write_pair(tmp_path / "train", "one", labels_with(6), None)
+    (tmp_path / "train" / "one_status.json").write_bytes(content)
+    source = {**PAIRS, "status": {"liver": "L"}, "unlabelled_when": {"*": ["bad"]}}
+    with pytest.raises(TrainingError, match=r"one_status\.json: expected a JSON object, found \S+"):
+        read_sources([source], tmp_path, NUMBERS, never)
+
+
+def test_labels_of_a_series_that_were_cut_are_refused(tmp_path: Path) -> None:
+    def cut() -> None:
+        label = tmp_path / "one_label.nii.gz"
+        label.write_bytes(label.read_bytes()[:-20])
+
+    with pytest.raises(TrainingError, match=r"one_label\.nii\.gz: expected a .*file, found"):
+        dicom_case(tmp_path, grid(), before_reading=cut)
+
+
 def test_an_organ_that_the_network_lacks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="found brain, heart"):
         read_sources([{**PAIRS, "labels": {"heart": 1, "brain": 2}}], tmp_path, NUMBERS, never)
@@ -117,7 +138,9 @@ def test_a_single_nifti_case_is_read(tmp_path: Path) -> None:
     assert (case.name, case.patient, case.labels.max()) == ("example", "example", 1)
 
 
-def dicom_case(tmp_path: Path, geometry: VolumeGeometry) -> Any:
+def dicom_case(
+    tmp_path: Path, geometry: VolumeGeometry, before_reading: Callable[[], None] = lambda: None
+) -> Any:
     """A case whose image is a folder, read by the caller on `geometry`."""
     write_pair(tmp_path, "one", labels_with(6, 6), None)
     (tmp_path / "series").mkdir()
@@ -128,6 +151,7 @@ def dicom_case(tmp_path: Path, geometry: VolumeGeometry) -> Any:
         "labels": {"liver": 6},
     }
     hu = np.zeros(SHAPE, np.int16)
+    before_reading()
 
     def reader(folder: Path) -> Volume:
         assert folder == tmp_path / "series"
