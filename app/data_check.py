@@ -20,7 +20,7 @@ from models.data.inspection import Look, inspect_records
 from models.data.label_values import LABEL_VALUES
 from models.data.layouts import DataSet, open_data_set
 from models.data.layouts_labels import contradictions
-from models.data.problems import Problem
+from models.data.problems import Problem, Severity
 from models.data.records import Record
 from models.errors import TrainingError
 from models.geometry import LabelMap, Volume
@@ -94,9 +94,13 @@ def run_data_check(parsed: argparse.Namespace) -> int:
 
 @dataclass(eq=False)
 class _Reader(DicomFolderReader):
-    """Reads what organs share twice, for the first and for the last of them: where it differs."""
+    """Reads what organs share twice, for the first and for the last of them: where it differs.
+
+    `severity` is that of an overlap.
+    """
 
     overlap: Overlap = "first"
+    severity: Severity = "warning"
     names: Mapping[int, str] = field(default_factory=dict)
     overlaps: list[Problem] = field(default_factory=list)
 
@@ -114,7 +118,8 @@ class _Reader(DicomFolderReader):
                 for (first, second), count in pairs.most_common()
             ]
             if found:
-                self.overlaps.append(_overlap(record, record.label, ", ".join(found)))
+                told = ", ".join(found)
+                self.overlaps.append(_overlap(record, record.label, told, self.severity))
         return label_map, values
 
 
@@ -125,14 +130,14 @@ class _LastFirst(LabelNumbers):
         return {value: -place for value, place in super().rank().items()}
 
 
-def _overlap(record: Record, path: Path, found: str) -> Problem:
+def _overlap(record: Record, path: Path, found: str, severity: Severity) -> Problem:
     return Problem(
         kind="overlap",
         record=record.name,
         path=path,
         expected='no overlap of organs (training refuses it unless data.overlap is "first")',
         found=found,
-        severity="warning",
+        severity=severity,
     )
 
 
@@ -187,10 +192,11 @@ def _for_recipe(parsed: argparse.Namespace) -> tuple[DataSet, _Wanted]:
     }
     dicom = data_access(recipe, options, parsed.folder).dicom
     numbers = dicom.numbers if isinstance(dicom, DicomFolderReader) else None
+    forbids = isinstance(dicom, DicomFolderReader) and dicom.overlap != "first"
     return data, _Wanted(
         label_values={organ: values[0] for organ, values in organs.items()},
         names=names,
-        reader=_Reader(numbers, names=names),
+        reader=_Reader(numbers, names=names, severity="error" if forbids else "warning"),
         known=known,
         problems=[] if data.layout in LABEL_VALUES else _contradictions(data, organs),
         options={"window_hu": reading.window_hu, "shades": reading.shades},

@@ -149,17 +149,6 @@ def inspect_records(
     return inspection
 
 
-def check_records(
-    records: Sequence[Record],
-    label_values: Mapping[str, int],
-    *,
-    dicom: DicomReader | None = None,
-    **options: Any,
-) -> list[Problem]:
-    """All that is wrong with records, as `inspect_records`, without stopping at the first."""
-    return inspect_records(records, label_values, dicom=dicom, **options).problems
-
-
 def shared_problems(records: Iterable[Record]) -> list[Problem]:
     """Names that occur twice, patients on both sides of the data set's own split, or unknown."""
     records = list(records)
@@ -213,7 +202,10 @@ def _slices_without_patients(records: Sequence[Record]) -> list[Problem]:
     slices = [record for record in records if record.kind == "png"]
     if len(slices) < 2 or len({record.patient for record in slices}) < len(slices):
         return []
-    expected = "slices of one patient in a sub-folder of their own, or --patient-pattern REGEX"
+    expected = (
+        "slices of one patient in a sub-folder of their own, or --set data.patient_pattern=REGEX "
+        "(without a model --patient-pattern REGEX)"
+    )
     found = f"{len(slices)} slices of as many patients: a person may be on both sides of the split"
     return [replace(_shared("no patients", slices[0], expected, found), severity="warning")]
 

@@ -72,7 +72,12 @@ ORGANS: Mapping[str, Organ] = {
         label="Oesophagus",
         spellings=("oesophagus",),
     ),
-    "aorta": Organ(type=("15825003", "Aorta"), rgb=(224, 97, 76), label="Aorta"),
+    "aorta": Organ(
+        type=("15825003", "Aorta"),
+        rgb=(224, 97, 76),
+        label="Aorta",
+        spellings=("arota",),  # in AMOS22's dataset.json
+    ),
     "abdominal_aorta": Organ(
         type=("7832008", "Abdominal aorta"), rgb=(224, 97, 76), label="Abdominal aorta"
     ),
@@ -158,6 +163,8 @@ _LEFT_RGB: Mapping[str, tuple[int, int, int]] = {
 _ABBREVIATIONS: Mapping[str, str] = {
     "lkidney": "left kidney",
     "rkidney": "right kidney",
+    "lkid": "left kidney",
+    "rkid": "right kidney",
     "lk": "left kidney",
     "rk": "right kidney",
     "lag": "left adrenal gland",

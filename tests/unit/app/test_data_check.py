@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -183,6 +184,20 @@ def test_masks_are_read_by_the_shades_of_the_model(
     assert rows(capsys.readouterr().out) == [["6", "liver", "2", "12"]]
 
 
+def test_the_model_may_say_whose_a_slice_is(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    mask = np.zeros((4, 5), np.uint8)
+    mask[1:3, 1:4] = 6
+    for name in ("p1s1", "p1s2", "p2s1"):
+        write_png(tmp_path / "data" / "images" / f"{name}.png", mask * 30)
+        write_png(tmp_path / "data" / "masks" / f"{name}.png", mask)
+    data = {"layout": "png", "labels": {"liver": 6}}
+    models = with_recipe(tiny_bundle, {**RECIPE, "data": data}).folder
+    pattern = "data.patient_pattern=p[0-9]+"
+    for changes, warned in (((), 1), ((pattern,), 0)):
+        assert check(tmp_path / "data", tmp_path / "out", models=models, changes=changes) == 0
+        assert [kind for _, kind, _, _ in problems(tmp_path / "out")] == ["no patients"] * warned
+
+
 def test_organs_that_the_data_set_names_otherwise_are_told(
     tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -228,19 +243,26 @@ def test_the_check_tells_of_overlaps(
     seg = highdicom_seg(tmp_path / "data" / "seg", series, kind, both)
     data = {"layout": "dicom", "labels": {"liver": 6, "kidney_left": 3, "kidney_right": 2}}
     models = with_recipe(tiny_bundle, {**RECIPE, "data": data}).folder
-    for options, organs_there in (
-        ({}, "Left kidney and Liver"),
-        ({"models": models}, "liver and kidney_left"),
+    first = ["data.overlap=first"]
+    options: Mapping[str, Any]
+    for options, forbids, organs_there in (
+        ({}, False, "Left kidney and Liver"),
+        ({"models": models, "changes": first}, False, "liver and kidney_left"),
+        ({"models": models}, overlapping, "liver and kidney_left"),
     ):
-        assert check(tmp_path / "data", tmp_path / "out", **options) == 0  # type: ignore[arg-type]
+        if forbids:
+            with pytest.raises(TrainingError, match=r"found 1: overlap \(1\)"):
+                check(tmp_path / "data", tmp_path / "out", **options)
+        else:
+            assert check(tmp_path / "data", tmp_path / "out", **options) == 0
         found = problems(tmp_path / "out")
         printed = capsys.readouterr()
         if not overlapping:
             assert found == []
             continue
         ((severity, problem, record, text),) = found
-        assert (severity, problem) == ("warning", "overlap")
+        assert (severity, problem) == ("error" if forbids else "warning", "overlap")
         assert record == series.candidate.series.SeriesInstanceUID
         assert text == f"15 voxels of {organs_there}"
-        assert f"warning: overlap: {seg}: expected no overlap of organs" in printed.err
+        assert f"{severity}: overlap: {seg}: expected no overlap of organs" in printed.err
         assert 'data.overlap is "first"' in printed.err

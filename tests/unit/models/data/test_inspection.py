@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from models.data.inspection import Look, check_records, inspect_records
+from models.data.inspection import Look, inspect_records
 from models.data.label_values import BTCV
 from models.data.records import Record
 from tests.datasets.tiny import AFFINE_RAS, SHAPE, body, organs, write, write_case, write_png
@@ -23,7 +23,7 @@ def record(folder: Path, name: str, **changes: object) -> Record:
 
 
 def kinds(*records: Record) -> list[tuple[str, str, str]]:
-    return [(p.record, p.kind, p.severity) for p in check_records(records, BTCV)]
+    return [(p.record, p.kind, p.severity) for p in inspect_records(records, BTCV).problems]
 
 
 def test_a_clean_data_set_has_no_problems_and_its_measures(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_labels_that_look_mirrored_are_told(tmp_path: Path) -> None:
     mirrored = record(tmp_path, "a")
     write(tmp_path / "a_label.nii.gz", organs()[:, :, ::-1])
     assert kinds(mirrored) == [("a", "mirrored", "error")]
-    (problem,) = check_records([mirrored], BTCV)
+    (problem,) = inspect_records([mirrored], BTCV).problems
     assert str(problem).startswith(
         f"{tmp_path / 'a_label.nii.gz'}: expected liver to the patient's"
     )
@@ -88,7 +88,7 @@ def test_headers_that_contradict_themselves_are_warned_of(tmp_path: Path) -> Non
             image.set_sform(AFFINE_RAS, codes[0])
             image.set_qform(moved, codes[1])
             image.to_filename(path)
-    problems = check_records([two, none], BTCV)
+    problems = inspect_records([two, none], BTCV).problems
     assert {(p.record, p.kind, p.severity) for p in problems} == {
         ("a", "two orientations", "warning"),
         ("b", "no orientation", "warning"),
@@ -113,8 +113,8 @@ def test_a_slice_may_be_empty_but_not_all_of_them(tmp_path: Path) -> None:
         write_png(tmp_path / f"{n}_mask.png", np.array([[0, value]], np.uint8))
         image, label = tmp_path / f"{n}.png", tmp_path / f"{n}_mask.png"
         records.append(Record(name=str(n), patient="p", kind="png", image=image, label=label))
-    assert check_records(records, {}) == []
-    (problem,) = check_records(records[:1], {})
+    assert inspect_records(records, {}).problems == []
+    (problem,) = inspect_records(records[:1], {}).problems
     assert problem.kind == "empty label"
 
 
@@ -133,16 +133,16 @@ def slices(folder: Path, masks: dict[str, int], patient: str | None = None) -> l
 
 def test_png_masks_that_hold_unknown_alone_are_an_error(tmp_path: Path) -> None:
     binary = slices(tmp_path, {"1": 255, "2": 255, "3": 0}, patient="p")
-    (problem,) = check_records(binary, {})
+    (problem,) = inspect_records(binary, {}).problems
     assert (problem.kind, problem.severity) == ("empty label", "error")
     assert "255" in problem.found
     assert "unknown" in problem.found
     assert "data.shades" in problem.found
     write_png(tmp_path / "colours.png", np.array([[[0, 0, 0], [200, 0, 0]]], np.uint8))
     unreadable = [replace(each, label=tmp_path / "colours.png") for each in binary]
-    assert {problem.kind for problem in check_records(unreadable, {})} == {"unreadable"}
+    assert {problem.kind for problem in inspect_records(unreadable, {}).problems} == {"unreadable"}
     # one slice with an organ shows that 255 is meant as it is understood
-    assert check_records([*binary, *slices(tmp_path, {"4": 1}, patient="p")], {}) == []
+    assert inspect_records([*binary, *slices(tmp_path, {"4": 1}, patient="p")], {}).problems == []
 
 
 def test_a_table_of_shades_gives_255_a_meaning(tmp_path: Path) -> None:
@@ -154,17 +154,20 @@ def test_a_table_of_shades_gives_255_a_meaning(tmp_path: Path) -> None:
 
 def test_slices_without_a_patient_are_warned_of(tmp_path: Path) -> None:
     flat = slices(tmp_path, {"slice000": 1, "slice001": 1, "slice002": 1})
-    (problem,) = check_records(flat, {})
+    (problem,) = inspect_records(flat, {}).problems
     assert (problem.kind, problem.severity) == ("no patients", "warning")
     assert "3 slices" in problem.found
     assert "sub-folder" in problem.expected
-    assert "--patient-pattern" in problem.expected
-    assert check_records([flat[0], replace(flat[1], patient="slice000"), flat[2]], {}) == []
-    assert check_records(flat[:1], {}) == []
+    assert "--set data.patient_pattern=REGEX" in problem.expected  # of every command
+    assert "--patient-pattern REGEX" in problem.expected  # of the check without a model
+    assert (
+        inspect_records([flat[0], replace(flat[1], patient="slice000"), flat[2]], {}).problems == []
+    )
+    assert inspect_records(flat[:1], {}).problems == []
 
 
 def test_label_values_besides_those_of_organs_may_be_known(tmp_path: Path) -> None:
     one = record(tmp_path, "a")  # 6 and 1
-    (problem,) = check_records([one], {"liver": 6})
+    (problem,) = inspect_records([one], {"liver": 6}).problems
     assert problem.kind == "unknown label value"
-    assert check_records([one], {"liver": 6}, known={6, 1}) == []
+    assert inspect_records([one], {"liver": 6}, known={6, 1}).problems == []
