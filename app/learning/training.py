@@ -15,6 +15,7 @@ from app.learning.access import data_access, read_recipe
 from models.bundle import Bundle
 from models.bundle_folders import find_bundle
 from models.precision import choose_device
+from models.training.first_run import FIRST
 from models.training.pace import Progress
 from models.training.parallel import first_process
 from models.training.recipe_run import run_recipe
@@ -43,7 +44,8 @@ def run_training(parsed: argparse.Namespace) -> int:
                 beside=original.folder.parent,  # teachers do not lie beside what is made here
             )
         except KeyboardInterrupt:
-            if first_process() and (parsed.run / CHECKPOINT).is_file():
+            begun = any((run / CHECKPOINT).is_file() for run in (parsed.run, parsed.run / FIRST))
+            if first_process() and begun:
                 print(f"\nsaved in {parsed.run}; the same command goes on", file=sys.stderr)
             raise
     if first_process() and not parsed.quiet:

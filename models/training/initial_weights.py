@@ -51,28 +51,42 @@ class InitialWeights:
         TrainingError
             If there are no such weights, or they cannot be read.
         """
-        wanted = recipe.content.get("initial_weights")
+        wanted, part = map(recipe.content.get, ("initial_weights", "initial_part"))
         if wanted is None:
+            if part is not None:
+                raise TrainingError(f"initial_part: expected initial_weights beside {part!r}")
             return None
         if not isinstance(wanted, str):
             raise TrainingError(f"initial_weights: expected a name or path, found {wanted!r}")
-        part = recipe.content.get("initial_part")
         if not (part is None or (isinstance(part, str) and part)):
             raise TrainingError(f"initial_part: expected the name of a module, found {part!r}")
         try:
             bundle = None
             if not wanted.endswith(SUFFIXES):
                 bundle = find_bundle_of(wanted, beside or recipe.bundle.folder.parent)
-            path = Path(wanted).expanduser() if bundle is None else bundle.weights
+            if bundle is not None:
+                return cls.from_bundle(bundle, wanted, part)
+            path = Path(wanted).expanduser()
             return cls(
                 name=wanted,
                 state=read_state(path),
                 sha256=sha256_of(path),
-                bundle=bundle,
+                bundle=None,
                 part=part,
             )
         except BundleError as exc:
             raise TrainingError(f"initial_weights {wanted!r}: {exc}") from exc
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle, name: str, part: str | None) -> InitialWeights:
+        """Those of a bundle; raises BundleError where it has none."""
+        return cls(
+            name=name,
+            state=read_state(bundle.weights),
+            sha256=sha256_of(bundle.weights),
+            bundle=bundle,
+            part=part,
+        )
 
     def load_into(self, network: nn.Module) -> None:
         """Give a network these weights; raises TrainingError where they are of another one."""

@@ -22,6 +22,7 @@ KEYS_OF_OTHERS = frozenset(
         "sources",
         "initial_weights",
         "initial_part",
+        "first",
         "pseudo_labels",
         "notes",
     )

@@ -6,6 +6,7 @@
      "augmentation": {...},
      "initial_weights": "NAME" | "FOLDER" | "FILE.pth",      weights to start from
      "initial_part": "vit",           take these alone of them, by the start of their names
+     "first": {"variant": "NAME", ...}, or train a variant first, models/training/first_run.py
      "pseudo_labels": {"teacher": "NAME", "least_confidence": 0.9},
      ...}                        the training plan, see models/training/plan_json.py
 

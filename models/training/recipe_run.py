@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,12 @@ from torch import Tensor
 from models.bundle import Bundle
 from models.data.cache import CachedCases
 from models.training.cases import Case
-from models.training.checkpoint import CASES
+from models.training.checkpoint import CASES, RECIPE
 from models.training.feed import Feed
+from models.training.first_run import FIRST, FirstRun
 from models.training.initial_weights import InitialWeights
 from models.training.pace import Progress
-from models.training.parallel import first_process
+from models.training.parallel import first_process, joined
 from models.training.pseudo_labels import FilledCases, PseudoLabels, pseudo_labels_of
 from models.training.recipe import Recipe
 from models.training.recipe_data import DataAccess, RecipeData, read_data
@@ -63,10 +65,11 @@ def run_recipe(
     TrainingError
         If the recipe, its data or the folder cannot be used.
     """
-    _ = recipe.plan  # a fault in it is told before the data are read
+    _ = recipe.plan, FirstRun.of(recipe)  # a fault in them is told before the data are read
     sources = _sources(find_teachers(recipe, beside), InitialWeights.of(recipe, beside))
     refuse_known(sources, recipe, access.exclude)
     data = read_data(recipe, access)
+    refuse_known(sources, recipe, data.excluded)  # a teacher may know a person by another name
     return train_on(recipe, data, folder, device=device, on_progress=on_progress, beside=beside)
 
 
@@ -81,12 +84,18 @@ def train_on(
 ) -> Bundle:
     """As `run_recipe`, on data that are there already."""
     bundle, plan = recipe.bundle, recipe.plan
-    teachers, initial = find_teachers(recipe, beside), InitialWeights.of(recipe, beside)
+    teachers = find_teachers(recipe, beside)
+    initial = InitialWeights.of(recipe, beside)
     sources = _sources(teachers, initial)
     if sources:
         refuse_known(sources, recipe, {n for c in data.validation for n in (c.name, c.patient)})
     feed = feed_of(recipe, data)  # a fault of its settings is told before the cases are made
     cases = _look_at(data)
+    first = FirstRun.of(recipe)
+    if first is not None:
+        initial = _train_first(
+            first, recipe, data, folder, device=device, on_progress=on_progress, beside=beside
+        )
     pseudo = pseudo_labels_of(recipe)
     if pseudo is not None:
         teacher = teachers[pseudo.teacher]
@@ -102,7 +111,7 @@ def train_on(
     settings = {
         "model": bundle.name,
         "inference": bundle.inference,
-        "train": recipe.content,
+        RECIPE: recipe.content,
         CASES: cases,
     }
     if teachers:  # their weights decide as much as the data do
@@ -127,6 +136,36 @@ def train_on(
         state = _own_names(bundle, result.state)
         notes = _notes(result, feed, data) | _notes_of_others(teachers.values(), initial)
         return copy.save_weights(state, {"trained_on": notes})
+
+
+def _train_first(
+    first: FirstRun,
+    recipe: Recipe,
+    data: RecipeData,
+    folder: Path,
+    *,
+    device: torch.device,
+    on_progress: Callable[[Progress], None] | None,
+    beside: Path | None,
+) -> InitialWeights:
+    """What the recipe's own run starts from; arguments as of `train_on`."""
+
+    def tell(progress: Progress) -> None:
+        if on_progress is not None:
+            on_progress(replace(progress, stage=f"{first.variant} {progress.stage}"))
+
+    with TemporaryDirectory(prefix="viscera-") as scratch:
+        trained = train_on(
+            first.recipe(recipe, Path(scratch)),
+            data,
+            folder / FIRST,
+            device=device,
+            on_progress=tell,
+            beside=beside or recipe.bundle.folder.parent,
+        )
+    with joined(device) as processes:
+        written = processes.of_first(trained)  # the others wait for it, and read the same file
+    return InitialWeights.from_bundle(written, written.name, first.part)
 
 
 def _look_at(data: RecipeData) -> dict[str, Any]:

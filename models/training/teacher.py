@@ -39,14 +39,24 @@ def find_teacher(wanted: str, student: Bundle, beside: Path | None = None) -> Bu
         raise TrainingError(f"teacher {wanted!r}: {exc}") from exc
     if not teacher.sha256:
         raise TrainingError(f"teacher {wanted!r}: expected weights, found none")
+    refuse_other_task(teacher, student, f"teacher {wanted!r}")
+    return teacher
+
+
+def refuse_other_task(bundle: Bundle, student: Bundle, called: str) -> None:
+    """Make sure that both see and tell the same: classes, grid, window and dimensions.
+
+    Raises
+    ------
+    TrainingError
+        Otherwise; it begins with what the bundle is `called`.
+    """
     for what, of in _AGREEING.items():
-        expected, found = of(student), of(teacher)
+        expected, found = of(student), of(bundle)
         if expected != found:
             raise TrainingError(
-                f"teacher {wanted!r}: expected the {what} of {student.name}, {expected}; "
-                f"found {found}"
+                f"{called}: expected the {what} of {student.name}, {expected}; found {found}"
             )
-    return teacher
 
 
 def find_bundle_of(wanted: str, beside: Path) -> Bundle:

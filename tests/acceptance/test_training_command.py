@@ -95,6 +95,25 @@ def test_two_processes_come_to_the_weights_of_one(
     assert not list((together / "cache").glob(".*"))  # nothing half done is left
 
 
+def test_two_processes_start_from_one_first_run(
+    tiny_bundle: Bundle, data: Path, tmp_path: Path
+) -> None:
+    with_recipe(tiny_bundle, {**RECIPE, "batch": 2, "first": {"variant": "quick"}})
+    variants = tiny_bundle.folder / "configs" / "variants"
+    variants.mkdir()
+    (variants / "quick.json").write_text(json.dumps({"train": {"epochs": 1}}))
+    run = tmp_path / "run"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    done = run_command(
+        *torchrun, "--nproc-per-node", "2", "--no-python", VISCERA,
+        *arguments(tiny_bundle, data, run),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first = Bundle.read(run / "first" / "tiny_quick")
+    told = Bundle.read(run / "tiny").metadata["trained_on"]["initial_weights"]
+    assert told == {"name": "tiny_quick", "weights_sha256": first.sha256}
+
+
 def test_an_interrupted_training_goes_on_to_the_very_same_weights(
     tiny_bundle: Bundle, data: Path, tmp_path: Path
 ) -> None:
