@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,11 @@ from typing import Any, get_args
 from models.bundle import Bundle
 from models.bundle_folders import find_bundle
 from models.data.layouts import open_data_set
-from models.data.layouts_labels import values_of_organs
+from models.data.layouts_labels import left_out, values_of_organs
 from models.errors import TrainingError
 from models.geometry import Volume
 from models.segments import Segment
+from models.training.parallel import first_process
 from models.training.recipe import Recipe
 from models.training.recipe_data import DataAccess, label_values
 from models.variants import merge
@@ -40,10 +42,12 @@ def read_recipe(parsed: argparse.Namespace, bundle: Bundle | None = None) -> Rec
     recipe = Recipe.read(bundle, parsed.config, changes)
     own = Recipe.read(bundle, parsed.config)
     if _is_elsewhere(parsed, own, recipe):
-        data = _on_data_set(own, parsed.data, recipe.part("data").get("layout"))
+        quiet = getattr(parsed, "quiet", False) or not first_process()
+        data = _on_data_set(own, parsed.data, recipe.part("data").get("layout"), quiet=quiet)
         for change in changes:  # what is asked for explicitly wins
             data = merge(data, change.get("data", {}))
-        kept = {key: value for key, value in recipe.content.items() if key != "sources"}
+        apart = ("sources", "phantoms")  # cases of its own
+        kept = {key: value for key, value in recipe.content.items() if key not in apart}
         recipe = replace(recipe, content={**kept, "data": data})
     for name in ("epochs", "steps", "minutes"):
         value = getattr(parsed, name, None)
@@ -55,14 +59,17 @@ def read_recipe(parsed: argparse.Namespace, bundle: Bundle | None = None) -> Rec
 def _is_elsewhere(parsed: argparse.Namespace, own: Recipe, changed: Recipe) -> bool:
     """Whether a recipe takes a data set in another layout than the one it was made for."""
     if "sources" in own.content:
-        return parsed.layout is not None
+        return changed.part("data").get("layout") is not None
     return bool(own.part("data").get("layout") != changed.part("data").get("layout"))
 
 
-def _on_data_set(own: Recipe, folder: Path, layout: str | None) -> Mapping[str, Any]:
+def _on_data_set(
+    own: Recipe, folder: Path, layout: str | None, *, quiet: bool
+) -> Mapping[str, Any]:
     """`data` of a recipe on a data set in another layout: organs that both know.
 
-    Where the layout states no label values, the recipe's stay.
+    Where the layout states no label values, the recipe's stay. What only one of them knows is told
+    on standard error, unless `quiet`.
     """
     data, organs = own.part("data"), own.bundle.class_of
     if layout == "dicom" and "sources" in own.content:
@@ -78,6 +85,9 @@ def _on_data_set(own: Recipe, folder: Path, layout: str | None) -> Mapping[str, 
             f"{folder}: expected an organ of {own.bundle.name} ({', '.join(organs)}), "
             f"found {', '.join(found.label_values)}"
         )
+    told = left_out(found.label_values, organs, values)
+    if told and not quiet:
+        print(f"{folder} for {own.bundle.name}: {told}", file=sys.stderr)
     return {
         **data,
         "labels": values.labels,

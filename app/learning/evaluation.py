@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 
 from app.learning.access import data_access, read_recipe
 from app.learning.report_writer import ReportWriter
-from models.data.cache import CachedCases
 from models.errors import TrainingError
 from models.evaluation.evaluator import Evaluator
 from models.evaluation.measures import Evaluation
@@ -21,7 +20,13 @@ from models.precision import choose_device
 from models.segmenter import Segmenter
 from models.training.cases import Case, folds
 from models.training.recipe import Recipe
-from models.training.recipe_data import DataAccess, RecipeData, people_of, read_data
+from models.training.recipe_data import (
+    CasesOnTheirGrids,
+    DataAccess,
+    RecipeData,
+    people_of,
+    read_data,
+)
 from models.training.recipe_run import run_recipe
 from models.training.stand_ins import with_stand_ins
 from models.training.teacher import cases_learnt
@@ -33,7 +38,8 @@ def run_evaluation(parsed: argparse.Namespace) -> int:
     """Measure a model or, with `--folds`, train and measure leaving patients out."""
     recipe = read_recipe(parsed)
     with TemporaryDirectory(prefix="viscera-") as scratch:
-        access = data_access(recipe, parsed, parsed.cache or Path(scratch))
+        own = parsed.run / "cache" if parsed.folds is not None and parsed.run else Path(scratch)
+        access = data_access(recipe, parsed, parsed.cache or own)
         writer = ReportWriter(recipe.bundle, parsed.output, parsed.scenes)
         if parsed.folds is not None:
             evaluation = _leave_patients_out(recipe, access, parsed, writer)
@@ -75,7 +81,10 @@ def part_to_measure(data: RecipeData, learnt: set[str]) -> str:
 
 
 def _names(cases: Sequence[Case]) -> Sequence[str]:
-    return cases.names if isinstance(cases, CachedCases) else [case.name for case in cases]
+    """Names without reading the cases, where that would take long."""
+    if isinstance(cases, CasesOnTheirGrids):
+        return cases.names
+    return [case.name for case in cases]
 
 
 def cases_of(data: RecipeData, part: str) -> Iterable[Case]:

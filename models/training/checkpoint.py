@@ -17,11 +17,13 @@ from models.training.plan import TrainingPlan
 from models.training.plan_json import PLAN_KEYS, plan_to_json
 
 #: Of the file's content.
-FORMAT = 1
+FORMAT = 2
 #: Settings that do not alter the result, so that a run may go on with others.
 FREE_KEYS = ("workers", "checkpoint_every_s")
 #: Setting of a run that says what it learns from: `validation`, names, and `sha256` by case.
 CASES = "cases"
+#: Setting of a run that holds its whole recipe.
+RECIPE = "train"
 _CONTENTS = "image and labels"
 #: So many names are told at most.
 _TOLD = 5
@@ -82,8 +84,10 @@ def identity(
     score over other cases is no score to compare with.
     """
     planned = {key: value for key, value in plan_to_json(plan).items() if key not in FREE_KEYS}
-    apart = PLAN_KEYS | {"notes", CASES}
-    others = {key: value for key, value in settings.items() if key not in apart}
+    others = {key: value for key, value in settings.items() if key != CASES}
+    if isinstance(others.get(RECIPE), Mapping):  # less the plan, which stands by itself
+        apart = PLAN_KEYS | {"notes"}
+        others[RECIPE] = {k: value for k, value in others[RECIPE].items() if k not in apart}
     data = settings.get(CASES, {})
     shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
     plain = {

@@ -54,7 +54,11 @@ class DataAccess:
     def admits(self, one: Named) -> bool:
         """Whether a case or record takes part."""
         names = {one.name, one.patient}
-        return not names & set(self.exclude) and (not self.only or bool(names & set(self.only)))
+        return not self.excludes(one) and (not self.only or bool(names & set(self.only)))
+
+    def excludes(self, one: Named) -> bool:
+        """Whether a case or record is kept out by its name or its patient's."""
+        return not {one.name, one.patient}.isdisjoint(self.exclude)
 
     def check_names(self, there: Iterable[Named]) -> None:
         """Raise TrainingError unless every name in `exclude` and `only` is in the data.
@@ -86,6 +90,11 @@ class CasesOnTheirGrids(Sequence[Case]):
         self._records = records
         self._reading = reading
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all cases, without reading one."""
+        return tuple(record.name for record in self._records)
+
     def __len__(self) -> int:
         return len(self._records)
 
@@ -103,11 +112,18 @@ class CasesOnTheirGrids(Sequence[Case]):
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeData:
-    """Cases by what they are for; lazy ones are read when they are asked for."""
+    """Cases by what they are for; lazy ones are read when they are asked for.
+
+    Parameters
+    ----------
+    excluded
+        Names and patients of what is kept out.
+    """
 
     training: Sequence[Case]
     validation: Sequence[Case] = ()
     synthetic: Sequence[Case] = ()
+    excluded: frozenset[str] = frozenset()
 
 
 def read_data(recipe: Recipe, access: DataAccess, *, on_own_grid: bool = False) -> RecipeData:
@@ -157,6 +173,8 @@ def reading_of(recipe: Recipe, dicom: DicomReader | None = None) -> Reading:
 def label_values(recipe: Recipe) -> dict[str, tuple[int, ...]]:
     """The value, or values, of each organ in the labels of the recipe's data set.
 
+    An organ whose value is `null` is left out, so that one can be taken away with `--set`.
+
     Raises
     ------
     TrainingError
@@ -173,6 +191,7 @@ def label_values(recipe: Recipe) -> dict[str, tuple[int, ...]]:
             value if isinstance(value, (list, tuple)) else [value], f"data.labels.{organ}"
         )
         for organ, value in labels.items()
+        if value is not None
     }
 
 
@@ -203,13 +222,23 @@ def _from_data_set(recipe: Recipe, access: DataAccess, on_own_grid: bool) -> Rec
     split = split_patients(found.records, share, recipe.seed)
     training = [record for record in split.training if access.admits(record)]
     validation = [record for record in split.validation if access.admits(record)]
+    excluded = _excluded(found.records, access)
     if on_own_grid:
         return RecipeData(
             training=CasesOnTheirGrids(training, reading),
             validation=CasesOnTheirGrids(validation, reading),
+            excluded=excluded,
         )
     cache = GridCache(access.cache, recipe.bundle.preprocessing.grid, reading)
-    return RecipeData(training=cache.cases(training), validation=cache.cases(validation))
+    return RecipeData(
+        training=cache.cases(training), validation=cache.cases(validation), excluded=excluded
+    )
+
+
+def _excluded(there: Iterable[Named], access: DataAccess) -> frozenset[str]:
+    return frozenset(
+        name for one in there if access.excludes(one) for name in (one.name, one.patient)
+    )
 
 
 def people_of(recipe: Recipe, access: DataAccess) -> list[Named]:
@@ -267,7 +296,9 @@ def _from_sources(recipe: Recipe, access: DataAccess) -> RecipeData:
     cases = read_sources(sources, access.root, recipe.bundle.class_of, access.read_folder)
     access.check_names(cases)
     kept = [case for case in cases if access.admits(case)]
-    return RecipeData(training=kept, synthetic=make_phantoms(recipe))
+    return RecipeData(
+        training=kept, synthetic=make_phantoms(recipe), excluded=_excluded(cases, access)
+    )
 
 
 #: Folds ask for the same ones again, at some ten seconds and 20 MiB each.

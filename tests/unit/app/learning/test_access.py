@@ -65,11 +65,14 @@ def test_a_recipe_of_sources_takes_a_data_set_where_its_layout_is_named(
     tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     """So that a model with weights can be measured on whatever data set a user has."""
-    with_recipe(tiny_bundle, {"sources": [], "epochs": 1})
-    assert "sources" in read_recipe(options(tiny_bundle)).content
+    phantoms = {"count": 2, "first_seed": 1000, "labels": {"liver": 6}}
+    with_recipe(tiny_bundle, {"sources": [], "phantoms": phantoms, "epochs": 1})
+    assert read_recipe(options(tiny_bundle)).content.keys() == {"sources", "phantoms", "epochs"}
     make_btcv(tmp_path / "btcv", 1, tests=0, spacing_mm=12.0)
     content = read_recipe(options(tiny_bundle, layout="btcv", data=tmp_path / "btcv")).content
-    assert "sources" not in content
+    assert content.keys() == {"data", "epochs"}
+    by_setting = options(tiny_bundle, set=["data.layout=btcv"], data=tmp_path / "btcv")
+    assert read_recipe(by_setting).content == content
     assert content["data"]["labels"] == {"liver": 6, "kidney_left": 3, "kidney_right": 2}
     assert content["data"]["other_labels"] == [1, 4, 5, 7, 8, 9, 10, 11, 12, 13]
     named = read_recipe(options(tiny_bundle, layout="dicom", data=tmp_path)).content["data"]
@@ -121,6 +124,27 @@ def test_labels_of_ones_own_win_over_those_of_a_layout(tmp_path: Path) -> None:
     data = read_recipe(parsed).content["data"]
     assert data["labels"]["liver"] == [1, 99]
     assert data["labels"]["spleen"] == FLARE22["spleen"]
+
+
+def test_what_a_data_set_does_not_label_and_what_becomes_background_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_flare22(tmp_path, 1, spacing_mm=12.0)
+    parsed = of_shipped("unetr_btcv", "flare22", folder)
+    read_recipe(parsed)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == (
+        f"{folder} for unetr_btcv: not labelled: portal_and_splenic_veins; "
+        "taken as background: duodenum\n"
+    )
+    read_recipe(of_shipped("vnet_flare22", "flare22", folder))
+    assert capsys.readouterr().err == ""
+    # once for all processes that train together
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    read_recipe(parsed)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("layout", ["png", "pairs", "dicom", "btcv", None])

@@ -17,9 +17,9 @@ from app.cli import main
 from app.learning.evaluation import cases_of, part_to_measure
 from models.bundle import Bundle
 from models.errors import TrainingError
-from models.evaluation.measures import read_json
 from models.training.cases import Case
-from models.training.recipe_data import RecipeData
+from models.training.recipe import Recipe
+from models.training.recipe_data import DataAccess, RecipeData, read_data
 from tests.small_recipes import LIVER_VOXELS, RECIPE, SPACING_MM, with_recipe, write_pairs
 
 
@@ -151,10 +151,30 @@ def test_cases_that_a_model_has_learnt_from_are_told(
     assert "Learnt from 1 of these cases" in told
     assert "| two (learnt from) |" in told
     assert "| one |" in told
-    assert read_json(out / "evaluation.json").learnt_cases == ("two",)
+    assert json.loads((out / "evaluation.json").read_text())["learnt_cases"] == ["two"]
     assert "Learnt from 1 of these 2 cases" in (out / "report.html").read_text()
     assert evaluate(tiny_bundle, data, "--only", "one") == 0
     assert "earnt" not in capsys.readouterr().out
+
+
+def test_what_is_not_measured_is_not_read(tiny_bundle: Bundle, data: Path) -> None:
+    share = {"data": {**RECIPE["data"], "validation_share": 0.5}}
+    with_recipe(tiny_bundle, {**RECIPE, **share})
+    path = tiny_bundle.folder / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    recipe = Recipe.read(tiny_bundle)
+    (learnt,) = read_data(recipe, DataAccess(root=data, cache=data), on_own_grid=True).training
+    path.write_text(json.dumps({**metadata, "trained_on": {"cases": [learnt.name]}}))
+    (data / f"{learnt.name}_ct.nii.gz").write_bytes(b"no longer an image")
+    assert evaluate(tiny_bundle, data) == 0
+
+
+def test_folds_keep_their_cases_in_the_folder_of_the_run(
+    tiny_bundle: Bundle, data: Path, tmp_path: Path
+) -> None:
+    with_recipe(tiny_bundle)
+    assert evaluate(tiny_bundle, data, "--folds", "2", "--run", str(tmp_path / "run")) == 0
+    assert len(list((tmp_path / "run" / "cache").iterdir())) == 2
 
 
 def test_figures_of_folds_do_not_name_the_weights_of_the_bundle(
@@ -170,11 +190,12 @@ def test_figures_of_folds_do_not_name_the_weights_of_the_bundle(
     out = tmp_path / "out"
     folds = ("--folds", "2", "--run", str(tmp_path / "run"))
     assert evaluate(tiny_bundle, data, *folds, "-o", str(out)) == 0
-    found = read_json(out / "evaluation.json")
+    found = json.loads((out / "evaluation.json").read_text())
     note = "2 networks, each without its patients"
-    assert (found.model, found.version, found.sha256, found.note) == ("tiny", "", "", note)
-    assert sorted(case.name for case in found.cases) == ["one", "two"]
-    assert found.learnt_cases == ()  # by the bundle, but not by the networks of the folds
+    named = [found[key] for key in ("model", "version", "sha256", "note")]
+    assert named == ["tiny", "", "", note]
+    assert sorted(case["name"] for case in found["cases"]) == ["one", "two"]
+    assert found["learnt_cases"] == []  # by the bundle, but not by the networks of the folds
     page = (out / "report.html").read_text()
     assert note in page
     assert tiny_bundle.sha256 not in page

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from models.errors import TrainingError
-from models.training.checkpoint import identity, read_checkpoint, write_checkpoint
+from models.training.checkpoint import FORMAT, identity, read_checkpoint, write_checkpoint
 from models.training.plan import Optimiser, TrainingPlan
 from tests.training_runs import STAGE, network, plan
 
@@ -37,7 +37,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     write_checkpoint(path, content)
     found = read_checkpoint(path, who())
     assert torch.equal(found.pop("x"), torch.eye(3))
-    assert found == {"format": 1, "identity": who(), "rows": [{"a": 0.1}], "best": None}
+    assert found == {"format": FORMAT, "identity": who(), "rows": [{"a": 0.1}], "best": None}
 
 
 def test_an_interrupted_write_leaves_the_last_checkpoint(
@@ -118,9 +118,11 @@ def test_a_checkpoint_of_another_run_is_refused(
 
 
 def test_what_does_not_alter_the_result_may_change(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "c", {"identity": who()})
+    recipe = {"notes": "once", "workers": 2}
+    first = who(settings={"patch": (64, 96, 96), "train": recipe})
+    write_checkpoint(tmp_path / "c", {"identity": first})
     others = who(
         the_plan=plan(checkpoint_every_s=1, workers=5),
-        settings={"patch": (64, 96, 96), "notes": "again", "workers": 5},
+        settings={"patch": (64, 96, 96), "train": {"notes": "again", "workers": 5}},
     )
     read_checkpoint(tmp_path / "c", others)

@@ -40,6 +40,8 @@ def test_a_checkpoint_is_a_start_too(tiny_bundle: Bundle, tmp_path: Path) -> Non
 
 def test_without_a_word_of_it_a_training_starts_from_nothing(tiny_bundle: Bundle) -> None:
     assert InitialWeights.of(recipe(tiny_bundle)) is None
+    with pytest.raises(TrainingError, match="initial_part: expected initial_weights beside 'vit'"):
+        InitialWeights.of(recipe(tiny_bundle, initial_part="vit"))
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,12 @@ def test_organs_that_the_data_set_does_not_label_are_unlabelled(
     assert set(np.unique(case.labels)) == {0, 1}
 
 
+def test_an_organ_without_a_value_is_unlabelled(read: Any, tiny_bundle: Bundle) -> None:
+    labels = {"liver": 6, "kidney_left": None, "kidney_right": 2}
+    case = read(labels=labels, other_labels=[1, 3]).training[0]
+    assert case.unlabelled == {tiny_bundle.class_of["kidney_left"]}
+
+
 def test_a_value_that_the_recipe_does_not_name_is_an_error_with_the_file(read: Any) -> None:
     with pytest.raises(TrainingError, match=r"a-1_label\.nii\.gz: expected .*found 1"):
         _ = read(other_labels=[]).training[0]

@@ -12,14 +12,16 @@ import pytest
 import torch
 
 from models.bundle import Bundle
+from models.data.miniature import make_png
 from models.errors import TrainingError
 from models.training.cases import UNKNOWN, Case
 from models.training.recipe import Recipe
-from models.training.recipe_data import RecipeData
-from models.training.recipe_run import train_on
+from models.training.recipe_data import DataAccess, RecipeData
+from models.training.recipe_run import run_recipe, train_on
 from models.training.run_folder import CONFIG
 from models.training.teacher import find_teacher, find_teachers, load_teacher, refuse_known
 from tests.conftest import MakeBundle
+from tests.small_recipes import of_slices
 
 CPU = torch.device("cpu")
 
@@ -149,6 +151,31 @@ def test_a_teacher_is_refused_by_the_group_of_the_patient_pattern(student: Bundl
     broken = recipe_of(student, data={"patient_pattern": "("})
     with pytest.raises(TrainingError, match="expected a regular expression, found '\\('"):
         refuse_known(teachers, broken, {"hcc-002"})
+
+
+def test_a_teacher_that_knows_the_slices_of_a_patient_held_out_is_refused(
+    student: Bundle, tmp_path: Path
+) -> None:
+    """The layout alone tells whom a slice shows: its name does not begin like the patient's."""
+    make_png(tmp_path / "png", 2, size=32, every=30, spacing_mm=12.0)
+    teacher = of_slices(Bundle.read(student.folder.parent / "tiny"))
+    teacher.save_weights(teacher.build_network().state_dict(), {})
+    known = {"trained_on": {"cases": ["10001/20001/1"]}}
+    change(teacher, "metadata.json", lambda c: c.update(known))
+    content = {
+        "data": {"layout": "png", "labels": {"liver": 1}, "other_labels": [2, 3, 4, 5]},
+        "samples": {"kind": "slices"},
+        "distillation": {"teacher": "tiny", "weight": 0.4},
+    }
+    recipe = recipe_of(of_slices(student), **content)
+
+    def run(patient: str) -> Bundle:
+        access = DataAccess(root=tmp_path / "png", cache=tmp_path / "cache", exclude=[patient])
+        return run_recipe(recipe, access, tmp_path / patient, device=CPU)
+
+    assert run("10002").sha256  # of whom the teacher knows nothing
+    with pytest.raises(TrainingError, match="this run holds out: 10001/20001/1;"):
+        run("10001")
 
 
 # --- recipes
