@@ -98,15 +98,17 @@ def _alike(
     first = 0 if weights.dice_of_background else 1
     classes = [c for c in range(first, logits.shape[1]) if c not in unlabelled]
     if weights.dice and classes:
-        dice = _dice(probability, background, chosen, target, known)[:, classes]
-        losses = losses + weights.dice * (1 - dice).mean(dim=1)
+        dice, truth = _dice(probability, background, chosen, target, known)
+        counts = torch.ones_like(truth) if weights.dice_of_absent else (truth > 0).float()
+        missed, counts = ((1 - dice) * counts)[:, classes], counts[:, classes]
+        losses = losses + weights.dice * missed.sum(dim=1) / counts.sum(dim=1).clamp_min(1)
     return losses
 
 
 def _dice(
     probability: Tensor, background: Tensor, chosen: Tensor, target: Tensor, known: Tensor
-) -> Tensor:
-    """Soft Dice `(N, C)` (Milletari et al. 2016, without their squares)."""
+) -> tuple[Tensor, Tensor]:
+    """Soft Dice (Milletari et al. 2016, without their squares) and true voxels, both `(N, C)`."""
     count, classes = probability.shape[:2]
     bins = target + classes * torch.arange(count, device=target.device)[:, None]
     empty = chosen.new_zeros(count * classes, dtype=torch.float64)
@@ -117,4 +119,4 @@ def _dice(
     drawn = torch.bmm(probability, known[:, :, None])[:, :, 0]
     drawn = torch.cat([(background * known).sum(dim=1, keepdim=True), drawn[:, 1:]], dim=1)
     total = drawn + truth
-    return (2 * shared + SMOOTH_VOXELS) / (total + SMOOTH_VOXELS)
+    return (2 * shared + SMOOTH_VOXELS) / (total + SMOOTH_VOXELS), truth

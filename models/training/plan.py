@@ -24,12 +24,17 @@ class LossWeights:
 
     `dice_of_background` counts background as one of the classes of soft Dice: without another
     term nothing else would keep organs out of it.
+
+    `dice_of_absent` counts organs of which a sample shows none, each voxel drawn there by mistake
+    for much. A network that learns slowly where organs are then never dares to draw the small
+    ones, which most samples lack; without, cross-entropy alone tells it of such mistakes.
     """
 
     cross_entropy: float = 0.0
     dice: float = 0.0
     focal: float = 0.0
     dice_of_background: bool = False
+    dice_of_absent: bool = True
 
     def __post_init__(self) -> None:
         weights = (self.cross_entropy, self.dice, self.focal)

@@ -231,6 +231,22 @@ def test_dice_alone_keeps_organs_out_of_the_background_where_that_counts_too() -
     )
 
 
+def test_absent_organs_count_in_dice_unless_they_are_left_out() -> None:
+    """Organs 1, 2 and 3, of which the sample shows the first alone."""
+    logits = logits_of((0.1, 0.7, 0.1, 0.1), (0.6, 0.1, 0.2, 0.1))
+    there = (2 * 0.7 + 1) / (0.8 + 1 + 1)
+    absent = 1 / (0.3 + 1), 1 / (0.2 + 1)
+    all_three = partial_loss(logits, row(1, 0), [NOTHING], LossWeights(dice=1))
+    assert float(all_three) == pytest.approx(1 - (there + sum(absent)) / 3, rel=1e-5)
+    present = LossWeights(dice=1, dice_of_absent=False)
+    assert float(partial_loss(logits, row(1, 0), [NOTHING], present)) == pytest.approx(
+        1 - there, rel=1e-5
+    )
+    # none is there: nothing to say, and no division by it
+    assert float(partial_loss(logits, row(0, 0), [NOTHING], present)) == 0.0
+    assert float(partial_loss(logits, row(1, 0), [frozenset({1})], present)) == 0.0
+
+
 def test_background_takes_the_probability_of_what_a_case_does_not_label() -> None:
     labels = torch.zeros(1, 2, 2, 2, dtype=torch.int64)
     logits = torch.tensor([0.0, -20.0, 3.0]).view(1, 3, 1, 1, 1).expand(1, 3, 2, 2, 2)
