@@ -132,7 +132,8 @@ def left_out(stated: Mapping[str, int], organs: Iterable[str], values: OrganValu
 def contradictions(stated: Mapping[str, int], labels: Mapping[str, Collection[int]]) -> list[str]:
     """Where a data set gives the value of a recipe's organ the name of something else.
 
-    That is another known organ, a vessel, or what is to be ignored.
+    That is another known organ, a vessel, what is to be ignored, or a lesion where no other value
+    is the organ around it.
 
     Parameters
     ----------
@@ -149,7 +150,8 @@ def contradictions(stated: Mapping[str, int], labels: Mapping[str, Collection[in
         f"label {value} is {name} rather than {organ}"
         for name, value in stated.items()
         for organ, values in labels.items()
-        if value in values and _is_another(_meaning(name), _meaning(organ))
+        if value in values
+        and (_is_another(_meaning(name), _meaning(organ)) or _lesions_alone(stated, values, organ))
     ]
 
 
@@ -208,6 +210,12 @@ def _is_another(theirs: _Meaning, ours: _Meaning) -> bool:
     if ours.lesion:
         return understood
     return understood and ours.known and not _includes(ours.name, theirs.name)
+
+
+def _lesions_alone(stated: Mapping[str, int], values: Collection[int], organ: str) -> bool:
+    """Whether all that is named as an organ are lesions."""
+    names = [name for name, value in stated.items() if value in values]
+    return not _meaning(organ).lesion and all(_meaning(name).lesion for name in names)
 
 
 def _includes(whole: str, part: str) -> bool:

@@ -242,6 +242,14 @@ def test_a_lesion_is_part_of_its_organ_or_unknown_but_never_background(
         ({"ignore": 2}, {"liver_tumour": (2,)}, ["2 is ignore rather than liver_tumour"]),
         ({"spleen": 1}, {"my_structure": (1,)}, []),
         ({}, {"liver": (1,)}, []),
+        # a lung's, and a liver's whose own value is not given
+        (
+            {"background": 0, "cancer": 1},
+            {"liver": (1,), "liver_tumor": (2,)},
+            ["1 is cancer rather than liver"],
+        ),
+        ({"liver": 1, "cancer": 2}, {"liver": (2,)}, ["2 is cancer rather than liver"]),
+        ({"liver": 1, "cancer": 2}, {"liver": (1, 2)}, []),
     ],
 )
 def test_another_organs_name_contradicts(
