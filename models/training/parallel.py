@@ -103,7 +103,8 @@ def first_process() -> bool:
 def joined(device: torch.device) -> Iterator[Processes]:
     """Join the processes that `torchrun` started, each with a GPU of its own where GPUs train.
 
-    Without `torchrun` this process is alone.
+    Without `torchrun` this process is alone. Within another `joined` the processes stay together:
+    a second group of the same processes would find the addresses of the first one.
 
     Raises
     ------
@@ -123,8 +124,11 @@ def joined(device: torch.device) -> Iterator[Processes]:
             )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    dist.init_process_group(backend, timeout=PATIENCE)
+    within = dist.is_initialized()
+    if not within:
+        dist.init_process_group(backend, timeout=PATIENCE)
     try:
         yield Processes(rank=dist.get_rank(), count=dist.get_world_size(), device=device)
     finally:
-        dist.destroy_process_group()
+        if not within:
+            dist.destroy_process_group()

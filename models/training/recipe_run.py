@@ -70,7 +70,8 @@ def run_recipe(
     refuse_known(sources, recipe, access.exclude)
     data = read_data(recipe, access)
     refuse_known(sources, recipe, data.excluded)  # a teacher may know a person by another name
-    return train_on(recipe, data, folder, device=device, on_progress=on_progress, beside=beside)
+    with joined(device):  # once, for all trainings that follow
+        return train_on(recipe, data, folder, device=device, on_progress=on_progress, beside=beside)
 
 
 def train_on(
