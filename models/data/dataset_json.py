@@ -7,7 +7,6 @@ relative to the file. nnU-Net's files of that name list no cases.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,6 @@ from models.data.records import Purpose, Record
 from models.errors import TrainingError
 
 _LISTS: tuple[Purpose, ...] = ("training", "validation", "test")
-
-
-def read_dataset_json(path: Path) -> dict[str, Any]:
-    """The contents of the file; raises TrainingError where it is no JSON object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise TrainingError(f"{path}: expected a data set's JSON, found {exc}") from exc
-    if not isinstance(content, dict):
-        raise TrainingError(f"{path}: expected a JSON object, found {type(content).__name__}")
-    return content
 
 
 def lists_cases(content: Mapping[str, Any]) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeGuard
 
+from models.data.json_files import read_object
 from models.data.layouts_dicom import DicomReader
 from models.data.loading import load
 from models.data.png import Shade
@@ -128,11 +128,8 @@ def _poor(record: Record, reading: Reading) -> frozenset[int]:
     """Classes that the record's status file gives up."""
     if record.status is None or not reading.status:
         return frozenset()
-    try:
-        status = json.loads(record.status.read_text(encoding="utf-8"))
-        found = {number: status.get(rule.key) for number, rule in reading.status.items()}
-    except (OSError, ValueError, AttributeError) as exc:
-        raise TrainingError(f"{record.status}: expected a JSON object, found {exc}") from exc
+    status = read_object(record.status)
+    found = {number: status.get(rule.key) for number, rule in reading.status.items()}
     return _given_up(found, reading.status)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from models.data.json_files import read_object
 from models.data.patients import patient_in
 from models.errors import TrainingError
 from models.geometry import LabelMap, Volume, VolumeGeometry
@@ -79,22 +79,10 @@ def _read_pairs(source: Mapping[str, Any], folder: Path, numbers: Mapping[str, i
         if name in source.get("exclude", ()) or name not in source.get("include", (name,)):
             continue
         volume, labels = read_pair(image, folder / f"{name}_label.nii.gz")
-        missing = _unlabelled_by_status(source, _status(folder / f"{name}_status.json"))
+        states = folder / f"{name}_status.json"
+        missing = _unlabelled_by_status(source, read_object(states) if states.exists() else {})
         cases.append(_case(name, volume, labels, source, numbers, missing))
     return cases
-
-
-def _status(path: Path) -> Mapping[str, Any]:
-    """What a status file says; nothing where there is none."""
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise TrainingError(f"{path}: expected a JSON object, found {exc}") from exc
-    if not isinstance(content, dict):
-        raise TrainingError(f"{path}: expected a JSON object, found {type(content).__name__}")
-    return content
 
 
 def _unlabelled_by_status(source: Mapping[str, Any], status: Mapping[str, Any]) -> set[str]:

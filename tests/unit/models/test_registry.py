@@ -15,36 +15,24 @@ from models.registry import BUILDERS, build_network
 
 TINY_VNET = {"_target_": "models.networks.vnet.VNet", "out_channels": 4, "width": 2}
 #: Definitions as they stand in a bundle's inference.json, each with the shape of an input.
+UNETR_SIZES: dict[str, Any] = {
+    "in_channels": 1,
+    "out_channels": 4,
+    "img_size": [32, 32, 32],
+    "feature_size": 4,
+    "hidden_size": 24,
+    "mlp_dim": 48,
+    "num_heads": 3,
+}
 DEFINITIONS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "VNet": (TINY_VNET, (1, 1, 32, 32, 16)),
     "VNet, MONAI's": (
         {**TINY_VNET, "layout": "monai", "activation": "elu", "dropout": 0.5},
         (1, 1, 32, 32, 16),
     ),
-    "UNETR": (
-        {
-            "_target_": "monai.networks.nets.UNETR",
-            "in_channels": 1,
-            "out_channels": 4,
-            "img_size": [32, 32, 32],
-            "feature_size": 4,
-            "hidden_size": 24,
-            "mlp_dim": 48,
-            "num_heads": 3,
-        },
-        (1, 1, 32, 32, 32),
-    ),
+    "UNETR": ({"_target_": "monai.networks.nets.UNETR", **UNETR_SIZES}, (1, 1, 32, 32, 32)),
     "UNETRTransformer": (
-        {
-            "_target_": "models.networks.unetr_transformer.UNETRTransformer",
-            "in_channels": 1,
-            "out_channels": 4,
-            "img_size": [32, 32, 32],
-            "feature_size": 4,
-            "hidden_size": 24,
-            "mlp_dim": 48,
-            "num_heads": 3,
-        },
+        {"_target_": "models.networks.unetr_transformer.UNETRTransformer", **UNETR_SIZES},
         (1, 1, 32, 32, 32),
     ),
     "UNet": (
