@@ -70,7 +70,7 @@ def test_what_cannot_be_packaged_is_told(tmp_path: Path) -> None:
         (
             (MapSettings(config=tmp_path / "none.yaml"), "cannot read the configuration"),
             (MapSettings(models=tmp_path / "none"), "expected a folder of models"),
-            (MapSettings(models=SHIPPED / "abdomen_unetr_3mm"), "models with weights"),
+            (MapSettings(models=SHIPPED / "unetr_btcv"), "models with weights"),
             (MapSettings(wheels=tmp_path), "pip cannot download the wheels of the MAP: ERROR"),
         )
     ):
