@@ -29,8 +29,8 @@ def test_the_stage_is_what_the_packager_is_given(tmp_path: Path) -> None:
 
 def test_only_models_with_weights_are_packaged(tmp_path: Path) -> None:
     stage_application(tmp_path, MapSettings())
-    assert model_names(tmp_path) == ["abdomen_vnet_3mm"]
-    assert len(list(SHIPPED.iterdir())) > 1
+    assert model_names(tmp_path) == ["abdomen_unetr_3mm", "abdomen_vnet_3mm"]
+    assert len(list(SHIPPED.iterdir())) > 2
 
 
 def test_a_model_of_ones_own_is_packaged(tmp_path: Path, tiny_bundle: Bundle) -> None:
