@@ -24,7 +24,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def map_options(parser: argparse.ArgumentParser) -> None:
     """Options of everything that makes a MAP."""
     parser.add_argument("-c", "--config", type=Path, help="another app.yaml")
-    parser.add_argument("-m", "--models", type=Path, help="folder of bundles, or one bundle")
+    models = "folder of bundles, or one bundle (default: the default model alone)"
+    parser.add_argument("-m", "--models", type=Path, help=models)
     parser.add_argument("--gpu", action="store_true", help="compute with CUDA")
     parser.add_argument("--wheels", type=Path, help="folder of wheels, instead of the index")
     parser.add_argument("--base-image", help="Debian or Ubuntu with the Python that runs this")

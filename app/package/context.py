@@ -20,7 +20,7 @@ from app.package.settings import MapSettings
 from app.package.wheels import collect_wheels, needed_distributions
 from app.packages import DISTRIBUTION, PACKAGES
 from models.bundle import WEIGHTS
-from models.bundle_folders import SHIPPED
+from models.bundle_folders import DEFAULT_MODEL, SHIPPED
 
 CONTAINERFILE = "Containerfile"
 #: What a GPU asks for in addition; the starter models need far less memory.
@@ -175,8 +175,8 @@ def _write_metadata(app: Path, docs: Path) -> None:
 
 
 def _bundles(models: Path | None) -> Sequence[Path]:
-    """The bundles with weights of a folder, or the one bundle it is."""
-    root = models or SHIPPED
+    """The bundles with weights of a folder, or the one bundle it is; else the default model."""
+    root = models or SHIPPED / DEFAULT_MODEL
     if not root.is_dir():
         raise PackagingError(f"expected a folder of models, found none at {root}")
     candidates = [root] if (root / "configs").is_dir() else sorted(root.iterdir())

@@ -15,7 +15,7 @@ class MapSettings:
     config
         An `app.yaml`; None takes the one that comes with the program.
     models
-        Folder of bundles, or one bundle; None takes the starter models.
+        Folder of bundles, or one bundle; None takes the default model, the one that would be used.
     wheels
         Folder to take wheels from; None asks the package index.
     gpu

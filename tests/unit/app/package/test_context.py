@@ -11,7 +11,7 @@ from app.package.context import model_names, stage_application, write_context
 from app.package.engine import find_engine
 from app.package.settings import MapSettings
 from models.bundle import Bundle
-from models.bundle_folders import SHIPPED
+from models.bundle_folders import DEFAULT_MODEL, SHIPPED
 
 
 def test_the_stage_is_what_the_packager_is_given(tmp_path: Path) -> None:
@@ -27,8 +27,13 @@ def test_the_stage_is_what_the_packager_is_given(tmp_path: Path) -> None:
     assert "torch==" in (app / "requirements.txt").read_text("utf-8")
 
 
-def test_only_models_with_weights_are_packaged(tmp_path: Path) -> None:
+def test_the_default_model_alone_is_packaged_where_none_is_given(tmp_path: Path) -> None:
     stage_application(tmp_path, MapSettings())
+    assert model_names(tmp_path) == [DEFAULT_MODEL]
+
+
+def test_only_models_with_weights_are_packaged(tmp_path: Path) -> None:
+    stage_application(tmp_path, MapSettings(models=SHIPPED))
     assert model_names(tmp_path) == ["abdomen_unetr_3mm", "abdomen_vnet_3mm"]
     assert len(list(SHIPPED.iterdir())) > 2
 
