@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from models.digests import sha256_of_file
 from models.errors import BundleError
+from models.json_files import read_object
 from models.networks.slice_wise import SliceWise
 from models.preprocessing import Preprocessing
 from models.registry import build_network
@@ -59,13 +60,13 @@ class Bundle:
         BundleError
             If a file is missing, malformed, or contradicts another.
         """
-        inference = read_json(folder / "configs" / "inference.json")
-        labels = read_json(folder / "configs" / "labels.json")
+        inference = read_object(folder / "configs" / "inference.json", BundleError)
+        labels = read_object(folder / "configs" / "labels.json", BundleError)
         try:
             entries = labels["segments"]
             bundle = cls(
                 folder=folder,
-                metadata=read_json(folder / "configs" / "metadata.json"),
+                metadata=read_object(folder / "configs" / "metadata.json", BundleError),
                 inference=inference,
                 segments=tuple(
                     Segment.from_json(entry) for entry in entries if entry["number"] is not None
@@ -242,14 +243,3 @@ def sha256_of(path: Path) -> str:
         return sha256_of_file(path)
     except OSError as exc:
         raise BundleError(f"cannot read {path}: {exc.strerror or exc}") from exc
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object of a bundle's configuration; raises BundleError where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise BundleError(f"cannot read {path}: {exc}") from exc
-    if not isinstance(content, dict):
-        raise BundleError(f"expected an object in {path}, found {type(content).__name__}")
-    return content

@@ -20,8 +20,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.bundle import Bundle, read_json
+from models.bundle import Bundle
 from models.errors import BundleError, TrainingError
+from models.json_files import read_object
 
 #: Keys a variant may have.
 KEYS = {"description", "segments", "add", "metadata", "inference", "train"}
@@ -29,8 +30,13 @@ KEYS = {"description", "segments", "add", "metadata", "inference", "train"}
 
 def variants_of(folder: Path) -> dict[str, str]:
     """Name and description of each variant of a bundle."""
-    files = sorted((folder / "configs" / "variants").glob("*.json"))
-    return {file.stem: str(read_json(file).get("description", "")) for file in files}
+    names = sorted(file.stem for file in (folder / "configs" / "variants").glob("*.json"))
+    return {name: str(read_variant(folder, name).get("description", "")) for name in names}
+
+
+def read_variant(folder: Path, name: str) -> dict[str, Any]:
+    """What a variant of the bundle in `folder` changes; raises BundleError."""
+    return read_object(folder / "configs" / "variants" / f"{name}.json", BundleError)
 
 
 def make_variant(bundle: Bundle, names: Sequence[str], target: Path) -> Bundle:
@@ -43,7 +49,8 @@ def make_variant(bundle: Bundle, names: Sequence[str], target: Path) -> Bundle:
     BundleError
         If there is no such variant, it is malformed, or what comes out is no bundle.
     """
-    parts = {name: read_json(bundle.folder / "configs" / f"{name}.json") for name in _FILES}
+    configs = bundle.folder / "configs"
+    parts = {name: read_object(configs / f"{name}.json", BundleError) for name in _FILES}
     for name in names:
         known = variants_of(bundle.folder)
         if name not in known:
@@ -51,7 +58,7 @@ def make_variant(bundle: Bundle, names: Sequence[str], target: Path) -> Bundle:
                 f"expected a variant of {bundle.name}: {', '.join(known) or 'there is none'}; "
                 f"found {name!r}"
             )
-        _apply(parts, read_json(bundle.folder / "configs" / "variants" / f"{name}.json"), name)
+        _apply(parts, read_variant(bundle.folder, name), name)
     (target / "configs").mkdir(parents=True, exist_ok=True)
     for name, content in parts.items():
         text = json.dumps(content, indent=2, ensure_ascii=False)

@@ -81,8 +81,10 @@ def _add_evaluate(commands: Commands) -> None:
     evaluate.add_argument(
         "--teachers",
         type=Path,
+        action="append",
+        default=[],
         metavar="RUN",
-        help="of other folds, whose models are each fold's teachers and initial weights",
+        help="of other folds: each fold's teachers and initial weights; may be repeated",
     )
     _length(evaluate)
     evaluate.set_defaults(command=_evaluate)

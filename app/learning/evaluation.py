@@ -144,7 +144,8 @@ def _leave_patients_out(
     for number, patients in enumerate(held_out):
         log.info("fold %d holds out %s", number, ", ".join(patients))
         name = f"fold{number}"
-        own = with_stand_ins(recipe, parsed.teachers / name) if parsed.teachers else recipe
+        known = [run / name for run in parsed.teachers]
+        own = with_stand_ins(recipe, known) if known else recipe
         without = replace(access, exclude=[*access.exclude, *patients], only=())
         device = choose_device(parsed.device)
         trained = run_recipe(own, without, parsed.run / name, device=device)

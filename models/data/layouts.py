@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.data.dataset_json import label_names
-from models.data.json_files import read_object
 from models.data.label_values import LABEL_VALUES
 from models.data.layouts_dicom import DicomReader, find_dicom, find_rsna, holds_dicom
 from models.data.layouts_nifti import find_btcv, find_flare22, find_msd, find_pairs
@@ -16,6 +15,7 @@ from models.data.layouts_png import find_png
 from models.data.patients import patient_in
 from models.data.records import Record
 from models.errors import TrainingError
+from models.json_files import read_object
 
 _FINDERS: Mapping[str, Callable[[Path], list[Record]]] = {
     "btcv": find_btcv,
@@ -124,7 +124,7 @@ def _find(name: str, folder: Path, dicom: DicomReader | None) -> list[Record]:
 def _label_values(layout: str, folder: Path) -> Mapping[str, int]:
     path = folder / "dataset.json"
     if layout == "msd" and path.is_file():
-        return label_names(read_object(path))
+        return label_names(read_object(path, TrainingError))
     return LABEL_VALUES.get(layout, {})
 
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.data.dataset_json import listed_records, lists_cases
-from models.data.json_files import read_object
 from models.data.listing import folders_below, is_hidden, keyed, nifti_files, paired
 from models.data.records import Purpose, Record
+from models.errors import TrainingError
+from models.json_files import read_object
 
 # -- BTCV: RawData/Training/{img,label}, RawData/Testing/img; averaged-training-{images,labels}
 # (syn3193805), or imagesTr and labelsTr with dataset_0.json (MONAI's tutorials)
@@ -36,7 +37,7 @@ def find_btcv(folder: Path) -> list[Record]:
         return []
     lists = sorted(path for path in folder.glob("dataset*.json") if not is_hidden(path))
     for path in lists:
-        content = read_object(path)
+        content = read_object(path, TrainingError)
         if lists_cases(content):
             return listed_records(path, content)
     tests = _btcv_pairs(folder / "imagesTs", folder / "labelsTs", "test")
@@ -104,7 +105,7 @@ def find_msd(folder: Path) -> list[Record]:
     """A task of the Decathlon, by its `dataset.json` or, where that lists none, by file names."""
     path = folder / "dataset.json"
     if path.is_file():
-        content = read_object(path)
+        content = read_object(path, TrainingError)
         if lists_cases(content):
             return listed_records(path, content)
     images, labels = folder / "imagesTr", folder / "labelsTr"

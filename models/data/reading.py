@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeGuard
 
-from models.data.json_files import read_object
 from models.data.layouts_dicom import DicomReader
 from models.data.loading import load
 from models.data.png import Shade
 from models.data.records import Record
 from models.errors import TrainingError
+from models.json_files import read_object
 from models.training.cases import UNKNOWN, Case
 
 
@@ -128,7 +128,7 @@ def _poor(record: Record, reading: Reading) -> frozenset[int]:
     """Classes that the record's status file gives up."""
     if record.status is None or not reading.status:
         return frozenset()
-    status = read_object(record.status)
+    status = read_object(record.status, TrainingError)
     found = {number: status.get(rule.key) for number, rule in reading.status.items()}
     return _given_up(found, reading.status)
 

@@ -85,9 +85,8 @@ def identity(
     """
     planned = {key: value for key, value in plan_to_json(plan).items() if key not in FREE_KEYS}
     others = {key: value for key, value in settings.items() if key != CASES}
-    if isinstance(others.get(RECIPE), Mapping):  # less the plan, which stands by itself
-        apart = PLAN_KEYS | {"notes"}
-        others[RECIPE] = {k: value for k, value in others[RECIPE].items() if k not in apart}
+    if isinstance(others.get(RECIPE), Mapping):
+        others[RECIPE] = _essential(others[RECIPE])
     data = settings.get(CASES, {})
     shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
     plain = {
@@ -101,6 +100,18 @@ def identity(
     }
     result: dict[str, Any] = json.loads(json.dumps(plain))
     return result
+
+
+def _essential(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe less its plan, which stands by itself, and less what does not alter the result."""
+    kept = {key: value for key, value in recipe.items() if key not in PLAN_KEYS | {"notes"}}
+    first = kept.get("first")
+    if isinstance(first, Mapping) and isinstance(first.get("train") or {}, Mapping):
+        idle = (*FREE_KEYS, "notes")
+        train = {k: value for k, value in (first.get("train") or {}).items() if k not in idle}
+        less = {key: value for key, value in first.items() if key != "train"}
+        kept["first"] = less | ({"train": train} if train else {})
+    return kept
 
 
 def refuse_other_run(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

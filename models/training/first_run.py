@@ -15,12 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.bundle import read_json
 from models.errors import BundleError, TrainingError
 from models.training.plan_json import LENGTHS
 from models.training.recipe import Recipe, refuse_unknown
 from models.training.teacher import refuse_other_task
-from models.variants import make_variant, merge
+from models.variants import make_variant, merge, read_variant
 
 #: Folder within a run's.
 FIRST = "first"
@@ -71,7 +70,7 @@ class FirstRun:
         own = recipe.bundle
         try:
             bundle = make_variant(own, [self.variant], folder / f"{own.name}_{self.variant}")
-            change = read_json(own.folder / "configs" / "variants" / f"{self.variant}.json")
+            change = read_variant(own.folder, self.variant)
         except BundleError as exc:
             raise TrainingError(f"first: {exc}") from exc
         refuse_other_task(bundle, own, f"first.variant {self.variant!r}")

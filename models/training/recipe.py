@@ -29,6 +29,7 @@ from typing import Any
 
 from models.bundle import Bundle
 from models.errors import TrainingError
+from models.json_files import read_object
 from models.training.plan import TrainingPlan
 from models.training.plan_json import LENGTHS, plan_from_json
 from models.variants import merge
@@ -84,12 +85,7 @@ class Recipe:
         if path is None and not own.is_file():
             raise TrainingError(f"{bundle.name}: no recipe in {own}; give one with --config")
         path = path or own
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as exc:
-            raise TrainingError(f"cannot read the training configuration {path}: {exc}") from exc
-        if not isinstance(content, dict):
-            raise TrainingError(f"{path}: expected an object, found {type(content).__name__}")
+        content = read_object(path, TrainingError)
         for change in changes:
             content = merge(content, change)
         kept = {key: value for key, value in content.items() if key not in RUNNER_KEYS}

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from models.data.json_files import read_object
 from models.data.patients import patient_in
 from models.errors import TrainingError
 from models.geometry import LabelMap, Volume, VolumeGeometry
+from models.json_files import read_object
 from models.training.cases import Case, read_labels, read_pair
 
 #: Reads a folder of DICOM slices; given by the caller, since this package knows arrays alone.
@@ -80,7 +80,8 @@ def _read_pairs(source: Mapping[str, Any], folder: Path, numbers: Mapping[str, i
             continue
         volume, labels = read_pair(image, folder / f"{name}_label.nii.gz")
         states = folder / f"{name}_status.json"
-        missing = _unlabelled_by_status(source, read_object(states) if states.exists() else {})
+        told = read_object(states, TrainingError) if states.exists() else {}
+        missing = _unlabelled_by_status(source, told)
         cases.append(_case(name, volume, labels, source, numbers, missing))
     return cases
 

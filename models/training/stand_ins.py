@@ -6,7 +6,7 @@ that neither has seen: each fold has a teacher of its own, which was trained on 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,28 +17,31 @@ from models.training.initial_weights import SUFFIXES
 from models.training.recipe import Recipe
 
 
-def with_stand_ins(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe with the bundles of `folder` as teachers and initial weights.
+def with_stand_ins(recipe: Recipe, folders: Sequence[Path]) -> Recipe:
+    """The recipe with the bundles of `folders` as teachers and initial weights.
 
     Parameters
     ----------
-    folder
-        Has a bundle of each name that the recipe gives, such as the run of one fold.
+    folders
+        Hold a bundle of each name that the recipe gives, such as the runs of one fold. Of a name
+        that several hold, the first counts.
 
     Raises
     ------
     TrainingError
-        If the recipe names no bundle, or the folder lacks one.
+        If the recipe names no bundle, or none of the folders has one of them.
     """
     content = dict(recipe.content)
     names: list[str] = []
 
     def stand_in(wanted: object) -> str:
         name = Path(str(wanted)).name
-        if not is_bundle(folder / name):
-            raise TrainingError(f"expected the bundle {name} in {folder}, found none")
+        found = [folder / name for folder in folders if is_bundle(folder / name)]
+        if not found:
+            places = " or ".join(map(str, folders))
+            raise TrainingError(f"expected the bundle {name} in {places}, found none")
         names.append(name)
-        return str((folder / name).resolve())
+        return str(found[0].resolve())
 
     def taught(entry: Mapping[str, Any], part: str) -> dict[str, Any]:
         settings = entry.get(part)

@@ -172,7 +172,7 @@ def test_a_setting_that_is_unknown_or_wrong(
         (["--exclude", "one", "--exclude", "two"], 20, "at least one case"),
         (["--device", "gpu:77"], 14, "expected gpu:77"),
         (["--device", "tpu"], 14, "expected a device auto, cpu or gpu:N, found 'tpu'"),
-        (["--config", "nowhere.json"], 20, "cannot read the training configuration nowhere.json"),
+        (["--config", "nowhere.json"], 20, "nowhere.json: expected a JSON object, found"),
     ],
 )
 def test_an_option_that_cannot_be_followed(

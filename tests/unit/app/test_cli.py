@@ -172,4 +172,4 @@ def test_an_error_of_training_is_a_sentence(
     models = str(liver_bundle.folder)
     arguments = ["evaluate", "--data", str(tmp_path), "-m", models, "--config", str(config)]
     assert main(arguments) == 20
-    assert capsys.readouterr().err.startswith("viscera: cannot read the training configuration")
+    assert capsys.readouterr().err.startswith(f"viscera: {config}: expected a JSON object, found ")

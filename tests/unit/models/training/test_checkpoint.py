@@ -126,3 +126,24 @@ def test_what_does_not_alter_the_result_may_change(tmp_path: Path) -> None:
         settings={"patch": (64, 96, 96), "train": {"notes": "again", "workers": 5}},
     )
     read_checkpoint(tmp_path / "c", others)
+
+
+def test_what_does_not_alter_the_result_may_change_in_the_run_that_comes_first(
+    tmp_path: Path,
+) -> None:
+    """Asking for its workers refused the whole run's checkpoint, though its own went on."""
+    recipe = {"first": {"variant": "v", "train": {"steps": 4, "workers": 2, "notes": "once"}}}
+    write_checkpoint(tmp_path / "c", {"identity": who(settings={"train": recipe})})
+    for train in ({"steps": 4}, {"steps": 4, "checkpoint_every_s": 5.0}):
+        others = who(settings={"train": {"first": {"variant": "v", "train": train}}})
+        read_checkpoint(tmp_path / "c", others)
+    longer = who(settings={"train": {"first": {"variant": "v", "train": {"steps": 5}}}})
+    with pytest.raises(TrainingError, match=r"first\.train\.steps was 4, is now 5"):
+        read_checkpoint(tmp_path / "c", longer)
+
+
+def test_the_workers_of_a_first_run_may_be_its_only_setting(tmp_path: Path) -> None:
+    recipe = {"first": {"variant": "v", "train": {"workers": 2}}}
+    write_checkpoint(tmp_path / "c", {"identity": who(settings={"train": recipe})})
+    for first in ({"variant": "v"}, {"variant": "v", "train": None}):
+        read_checkpoint(tmp_path / "c", who(settings={"train": {"first": first}}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def test_every_bundle_that_a_recipe_names_is_replaced(tiny_bundle: Bundle) -> No
         steps=4,
     )
     place = str(tiny_bundle.folder.resolve())
-    changed = with_stand_ins(recipe, folder).content
+    changed = with_stand_ins(recipe, [folder]).content
     assert changed == {
         "distillation": {"teacher": place, "weight": 0.3},
         "pseudo_labels": {"teacher": place},
@@ -40,11 +41,24 @@ def test_every_bundle_that_a_recipe_names_is_replaced(tiny_bundle: Bundle) -> No
 
 def test_a_folder_without_the_bundle_is_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
     recipe = recipe_of(tiny_bundle, distillation={"teacher": "tiny"})
-    with pytest.raises(TrainingError, match=r"the bundle tiny in .*, found none"):
-        with_stand_ins(recipe, tmp_path / "nowhere")
+    with pytest.raises(TrainingError, match=r"the bundle tiny in .*nowhere or .*, found none"):
+        with_stand_ins(recipe, [tmp_path / "nowhere", tmp_path / "here"])
 
 
 def test_a_recipe_that_learns_from_nobody_is_refused(tiny_bundle: Bundle) -> None:
     recipe = recipe_of(tiny_bundle, initial_weights="some.pth", steps=3)
     with pytest.raises(TrainingError, match="expected a teacher in its recipe, found none"):
-        with_stand_ins(recipe, tiny_bundle.folder.parent)
+        with_stand_ins(recipe, [tiny_bundle.folder.parent])
+
+
+def test_teachers_and_initial_weights_may_lie_in_runs_of_their_own(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    """A student goes on from its own folds, and learns from those of another model."""
+    teachers, students = tmp_path / "teachers", tmp_path / "students"
+    for folder in (teachers / "big", students / "big", students / "tiny"):
+        shutil.copytree(tiny_bundle.folder, folder)
+    recipe = recipe_of(tiny_bundle, distillation={"teacher": "big"}, initial_weights="tiny")
+    changed = with_stand_ins(recipe, [teachers, students]).content
+    assert changed["distillation"] == {"teacher": str((teachers / "big").resolve())}
+    assert changed["initial_weights"] == str((students / "tiny").resolve())
