@@ -58,7 +58,7 @@ RECIPES = (
     Recipe("vnet_flare22", lambda folder: make_flare22(folder, 3, spacing_mm=6.0)),
     Recipe("vnet_four_organs", lambda folder: make_flare22(folder, 4, spacing_mm=6.0)),
     Recipe("unet_liver_msd", lambda folder: make_msd(folder, "Task03_Liver", 4)),
-    Recipe("mobilenetv3_rsna", lambda folder: make_png(folder, 4)),
+    Recipe("mobilenetv3_rsna", lambda folder: make_png(folder, 3)),
 )
 
 
