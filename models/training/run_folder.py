@@ -25,7 +25,7 @@ CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
 LOCK = "run.lock"
 #: Distributions whose versions a result may depend on.
-DISTRIBUTIONS = ("viscera", "torch", "monai", "numpy", "scipy", "nibabel", "tensorboard")
+DISTRIBUTIONS = ("viscera", "monai", "numpy", "scipy", "nibabel", "tensorboard")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,8 @@ class RunFolder:
 
 def environment(device: torch.device, processes: int) -> dict[str, Any]:
     """Versions and hardware, but nothing that names the machine."""
-    versions = {"python": platform.python_version()}
+    # a build for CUDA may hide that from its distribution's version, but not from its own
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
     for name in DISTRIBUTIONS:
         try:
             versions[name] = version(name)
