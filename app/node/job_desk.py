@@ -22,6 +22,7 @@ from app.node.job_tables import (
     insert_once,
     open_engine,
 )
+from app.node.sqlite_clock import supply_unixepoch
 
 #: Name of the application in the job engine, and version of the shape of its workflows: those of
 #: another shape are left to the program that knows it.
@@ -43,6 +44,7 @@ class JobDesk:
     """
 
     def __init__(self, url: str, clock: Callable[[], float] = time.time):
+        supply_unixepoch()
         self.engine = open_engine(sqlalchemy_url(url))
         self.clock = clock
         self.client = DBOSClient(
