@@ -10,13 +10,12 @@ Where the axes of its images lead to follows from its plans alone if these name 
 reorients, `NibabelIOWithReorient` or `SimpleITKIOWithReorient` (then RAS). An optional
 `viscera.json` beside the plans settles this and the choice of weights:
 `{"axcodes": "LAS", "configuration": "3d_fullres", "fold": "0"}`, axcodes being those of the
-training images' files, first axis first. Without it the axes of a DICOM series from feet to head
-are assumed, `LPS`, and a warning says so.
+training images' files, first axis first. Where neither tells, the model is refused: a guess that is
+wrong exchanges left and right, and nothing in the result would show it.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,14 +25,11 @@ from models.interchange.axes import check_directions, in_canonical_order
 from models.interchange.foreign import ForeignBundle, read_config
 from models.interchange.grey_values import GreyValues
 
-log = logging.getLogger(__name__)
-
 #: Beside the plans, for what nnU-Net does not write down.
 SETTINGS = "viscera.json"
 _KNOWN_SETTINGS = frozenset({"axcodes", "configuration", "fold"})
 #: Readers that turn every image to RAS (nnU-Net 2.8.1, nnunetv2/imageio).
 _REORIENTING = frozenset({"NibabelIOWithReorient", "SimpleITKIOWithReorient"})
-_ASSUMED = "LPS"
 _CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
 _NETWORKS = {
     "PlainConvUNet": "n_conv_per_stage",
@@ -70,8 +66,9 @@ def read_nnunet(
     Raises
     ------
     BundleError
-        If a file is missing or malformed, or the plans say something that matters and that our
-        settings cannot say: a cascade, a 2D network, regions, normalisation by the image itself.
+        If a file is missing or malformed, the axes of the training images are not told, or the
+        plans say something that matters and that our settings cannot say: a cascade, a 2D network,
+        regions, normalisation by the image itself.
     """
     folder = folder.resolve()
     plans, dataset = read_config(folder / "plans.json"), read_config(folder / "dataset.json")
@@ -262,20 +259,16 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _reader_axcodes(plans: Mapping[str, Any], name: str) -> str:
-    """The axes that the reader turns images to, else a guess, of which a warning tells."""
+    """The axes that the reader turns images to; raises BundleError where it turns none."""
     reader = plans.get("image_reader_writer")
     if reader in _REORIENTING:
         return "RAS"
-    log.warning(
-        "%s: the axes of its training images are a guess, %s: nnU-Net read them by %s, which "
-        'leaves them as the files have them. If they were others, write {"axcodes": "RAS"} or such '
-        "into %s beside plans.json, or left and right, or front and back, are mixed up.",
-        name,
-        _ASSUMED,
-        reader or "a reader unknown",
-        SETTINGS,
+    raise BundleError(
+        f"{name}: expected the axes of its training images, which nnU-Net read by "
+        f"{reader or 'a reader unknown'} as the files have them: write what nibabel's "
+        f'aff2axcodes says of one of these files, such as {{"axcodes": "LPS"}}, into {SETTINGS} '
+        "beside plans.json"
     )
-    return _ASSUMED
 
 
 def _checkpoint(folder: Path, fold: str | None) -> Path:

@@ -217,12 +217,18 @@ def write_nnunet(
     plans_content: Mapping[str, Any] | None = None,
     dataset_content: Mapping[str, Any] | None = None,
     folds: Sequence[str] = ("0",),
+    axcodes: str | None = "LPS",
 ) -> dict[str, nn.Module]:
-    """Write a folder such as nnU-Net's results and return the folds' networks."""
+    """Write a folder such as nnU-Net's results and return the folds' networks.
+
+    `axcodes` are written beside the plans where their reader does not turn images.
+    """
     content = plans_content or plans()
     folder.mkdir(parents=True)
     write_json(folder / "plans.json", content)
     write_json(folder / "dataset.json", dataset_content or dataset())
+    if axcodes is not None and not content["image_reader_writer"].endswith("WithReorient"):
+        write_json(folder / "viscera.json", {"axcodes": axcodes})
     networks = {}
     for number, fold in enumerate(folds):
         torch.manual_seed(number)

@@ -180,20 +180,16 @@ def test_both_reorienting_readers_mean_ras(
 
 
 @pytest.mark.parametrize("reader", ["NibabelIO", "SimpleITKIO", "Tiff3DIO"])
-def test_guessed_axes_are_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, reader: str
+def test_axes_that_nothing_tells_are_refused_rather_than_guessed(
+    tmp_path: Path, reader: str
 ) -> None:
-    write_nnunet(tmp_path / "model", {**plans(), "image_reader_writer": reader})
-    with caplog.at_level(logging.WARNING):
-        assert read_nnunet(tmp_path / "model").axcodes == "SPL"
-    (record,) = caplog.records
-    assert "are a guess, LPS" in record.getMessage()
-    assert reader in record.getMessage()
-    assert 'write {"axcodes": "RAS"} or such into viscera.json' in record.getMessage()
-    caplog.clear()
-    write_json(tmp_path / "model" / "viscera.json", {"axcodes": "LPS"})
-    read_nnunet(tmp_path / "model")
-    assert not caplog.records
+    write_nnunet(tmp_path / "model", {**plans(), "image_reader_writer": reader}, axcodes=None)
+    told = f'read by {reader} as .* such as {{"axcodes": "LPS"}}, into viscera.json beside'
+    with pytest.raises(BundleError, match=told):
+        read_nnunet(tmp_path / "model")
+    assert read_nnunet(tmp_path / "model", axcodes="LPS").axcodes == "SPL"
+    write_json(tmp_path / "model" / "viscera.json", {"axcodes": "RAS"})
+    assert read_nnunet(tmp_path / "model").axcodes == "SAR"
 
 
 def test_a_misspelt_setting_is_refused(tmp_path: Path) -> None:
