@@ -32,16 +32,36 @@ def find_bundle(name: str | None, root: Path | None = None) -> Bundle:
         If there is no such model, naming those that there are.
     """
     root = SHIPPED if root is None else root.resolve()  # `.` has a name too
-    if _is_model(root) and name in (None, root.name):
+    if name in (None, root.name) and _is_model(root):
         return _read_model(root)
-    there = {path.name: path for path in sorted(root.glob("*")) if _is_model(path)}
+    there, faults = _models_in(root)
+    wanted = DEFAULT_MODEL if name is None else name
+    if wanted in there:
+        return _read_model(there[wanted])
+    if faults:  # the one that is wanted may be among them
+        raise faults[0]
     if name is None and len(there) == 1:
         return _read_model(next(iter(there.values())))
-    wanted = DEFAULT_MODEL if name is None else name
-    if wanted not in there:
-        known = ", ".join(there) or "none"
-        raise BundleError(f"expected a model named {wanted!r} in {root}, found {known}")
-    return _read_model(there[wanted])
+    if name is None and not there:
+        raise BundleError(
+            f"expected at {root} a model (a bundle, nnU-Net's folder with plans.json and "
+            "dataset.json, exported TorchScript) or a folder of models, found "
+            f"{'none' if root.exists() else 'nothing'}"
+        )
+    known = ", ".join(there) or "none"
+    raise BundleError(f"expected a model named {wanted!r} in {root}, found {known}")
+
+
+def _models_in(root: Path) -> tuple[dict[str, Path], list[BundleError]]:
+    """By name, and what is wrong with those that cannot be told."""
+    there, faults = {}, []
+    for path in sorted(root.glob("*")):
+        try:
+            if _is_model(path):
+                there[path.name] = path
+        except BundleError as exc:
+            faults.append(exc)
+    return there, faults
 
 
 def bundles_in(root: Path) -> list[Bundle]:

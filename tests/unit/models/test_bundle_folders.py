@@ -31,8 +31,27 @@ def test_a_bundle_is_found_by_name_among_others(tiny_bundle: Bundle, tmp_path: P
         find_bundle("third", tmp_path)
     with pytest.raises(BundleError, match="found none"):
         find_bundle("other", tiny_bundle.folder)
-    with pytest.raises(BundleError, match="found none"):
+
+
+def test_a_place_without_models_is_told_as_such(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    told = r"expected at .* a model \(.*nnU-Net's folder with plans.*or a folder of models, found "
+    with pytest.raises(BundleError, match=told + "nothing$"):
         find_bundle(None, tmp_path / "absent")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BundleError, match=told + "none$"):
+        find_bundle(None, tmp_path / "empty")
+
+
+def test_a_damaged_neighbour_stops_only_those_who_might_mean_it(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    half = tmp_path / "half" / "configs" / "inference.json"
+    half.parent.mkdir(parents=True)
+    half.write_text('{"a":')
+    assert find_bundle("tiny", tmp_path).name == "tiny"
+    for name in ("half", None):
+        with pytest.raises(BundleError, match=r"inference\.json"):
+            find_bundle(name, tmp_path)
 
 
 def test_the_folder_one_stands_in_has_a_name(

@@ -58,7 +58,7 @@ def test_a_teacher_is_found_by_name_or_folder(student: Bundle) -> None:
     assert find_teacher(str(beside), student).sha256 == Bundle.read(beside).sha256
     with pytest.raises(TrainingError, match=r"teacher 'nobody': expected a model named 'nobody'"):
         find_teacher("nobody", student)
-    with pytest.raises(TrainingError, match=r"expected a model.* in .*/nowhere, found none"):
+    with pytest.raises(TrainingError, match=r"expected at .*/nowhere a model .*, found nothing"):
         find_teacher("./nowhere", student)
 
 
