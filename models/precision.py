@@ -55,17 +55,28 @@ def choose_runtime(
     Which one wins depends on the network's layers as much as on the processor, so no table could
     tell. A part of the window is enough: the ratio carries over.
     """
-    sample = torch.zeros(1, 1, *_sample_size(network, window), device=device)
+    part = _sample_size(network, window)
+    try:
+        faster = _faster(network, part, device)
+    except (ValueError, RuntimeError) as exc:
+        # deep networks may leave a part with one voxel, or with sizes that do not fit
+        if part == window or isinstance(exc, torch.OutOfMemoryError):
+            raise
+        faster = _faster(network, window, device)
+    return Runtime(device=device, dtype=faster)
+
+
+def _faster(network: nn.Module, size: tuple[int, int, int], device: torch.device) -> torch.dtype:
+    sample = torch.zeros(1, 1, *size, device=device)
     single_s = _seconds(network, sample, torch.float32)
     half_s = _seconds(network, sample, torch.bfloat16)
-    faster = torch.bfloat16 if half_s * WORTHWHILE < single_s else torch.float32
-    return Runtime(device=device, dtype=faster)
+    return torch.bfloat16 if half_s * WORTHWHILE < single_s else torch.float32
 
 
 def _sample_size(network: nn.Module, window: tuple[int, int, int]) -> tuple[int, int, int]:
     """About an eighth of the window, or all of it for a network that is bound to one size.
 
-    Networks halve their input up to five times, so parts are multiples of 32 voxels.
+    Most networks halve their input five times at most, so parts are multiples of 32 voxels.
     """
     transformer = any("position_embedding" in name for name, _ in network.named_parameters())
     if transformer or getattr(network, "fixed_window", False):

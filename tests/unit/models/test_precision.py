@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from models.errors import BundleError
 from models.networks.vnet import VNet
-from models.precision import Runtime, choose_device, choose_runtime, run_window
+from models.precision import Runtime, _sample_size, choose_device, choose_runtime, run_window
+from models.registry import build_network
 
 CPU = torch.device("cpu")
 
@@ -81,6 +83,60 @@ def test_a_transformer_is_measured_on_its_own_window() -> None:
     network = Recorder("position_embeddings")
     choose_runtime(network, (64, 96, 96), CPU)
     assert network.shapes == {(1, 1, 64, 96, 96)}
+
+
+#: Steps of seven levels, as nnU-Net plans them for thick slices.
+THICK = [[1, 1, 1], *[[1, 2, 2]] * 3, *[[2, 2, 2]] * 2, [1, 2, 2]]
+
+
+@pytest.mark.parametrize(
+    ("definition", "window"),
+    [
+        (
+            {
+                "_target_": "monai.networks.nets.UNet",
+                "spatial_dims": 3,
+                "channels": [2, 2, 4, 4, 4, 4],
+                "strides": [2, 2, 2, 2, 2],
+            },
+            (64, 64, 64),
+        ),
+        (
+            {
+                "_target_": "models.networks.plain_conv_unet.PlainConvUNet",
+                "features": [2] * 7,
+                "kernel_sizes": [[3, 3, 3]] * 7,
+                "strides": THICK,
+                "convolutions": [1] * 7,
+                "decoder_convolutions": [1] * 6,
+            },
+            (16, 320, 320),
+        ),
+    ],
+    ids=["one voxel left", "sizes that do not fit"],
+)
+def test_a_network_too_deep_for_a_part_is_measured_on_its_window(
+    definition: dict[str, Any], window: tuple[int, int, int]
+) -> None:
+    network = build_network({**definition, "in_channels": 1, "out_channels": 2}).eval()
+    part = torch.zeros(1, 1, *_sample_size(network, window))
+    with pytest.raises((ValueError, RuntimeError)):
+        run_window(network, part, torch.float32)
+    assert choose_runtime(network, window, CPU).device == CPU
+
+
+def test_memory_that_runs_out_is_not_asked_for_more() -> None:
+    class Greedy(nn.Module):
+        runs = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.runs += 1
+            raise torch.OutOfMemoryError("no memory")
+
+    network = Greedy()
+    with pytest.raises(torch.OutOfMemoryError):
+        choose_runtime(network, (64, 64, 64), CPU)
+    assert network.runs == 1
 
 
 def test_logits_are_float32_and_nearly_equal_in_both_precisions() -> None:
