@@ -76,7 +76,9 @@ class Evaluator:
             part = ... if known.all() else known
             for name, counter in counters.items():
                 number = self._bundle.class_of[name]
-                counter.add(plane[number][part], truth[part] == number)
+                # background alone where no window saw any body
+                score = plane[number] if number < len(plane) else np.zeros_like(plane[0])
+                counter.add(score[part], truth[part] == number)
 
         labels = segmenter.segment(case.volume, on_scores=count).labels
         measures = self._measure(labels, case, {n: c.auc for n, c in counters.items()})

@@ -24,7 +24,7 @@ class Summary:
     standard_deviation
         Of the cases (n - 1); None for one case.
     low, high
-        95 % bootstrap interval of the mean; None for fewer than two patients.
+        95 % bootstrap interval of the mean; None where fewer than two patients have a value.
     count
         Cases; smaller than another measure's where a measure is not always defined: `hd95_mm` has
         no value for an organ that was missed, so read it beside `dice`, which has.
@@ -48,7 +48,7 @@ class EvaluationSummary:
         Of each organ.
     mean_of_organs
         Of the organs' means: each organ weighs the same, however many cases have it. `count` is
-        of organs.
+        of organs. An interval needs two patients with each of them.
     pixel_accuracy
         Of the cases.
     """
@@ -63,24 +63,26 @@ def summarise(evaluation: Evaluation, *, resamples: int = 2000, seed: int = 0) -
 
     Patients are drawn, each with all of its cases: cases of one patient are alike, and drawing
     them one by one would feign certainty. All organs and measures share the draws. A draw in
-    which nobody has an organ does not count for it.
+    which nobody has an organ counts neither for it nor for the mean of the organs.
     """
     weights = _draw_patients(evaluation, resamples, seed)
     organs: dict[str, dict[str, Summary]] = {name: {} for name in evaluation.organs}
     mean_of_organs = {}
     for measure in MEASURES:
         values = _values(evaluation, measure)
-        drawn = _means(weights, values)
+        drawn = _drawn_means(evaluation, weights, values)
+        means = _nan_mean(values, 0)
         for column, name in enumerate(evaluation.organs):
             organs[name][measure] = _summary(values[:, column], drawn[:, column])
-        mean_of_organs[measure] = _summary(_nan_mean(values, 0), _nan_mean(drawn, 1))
+        # the mean of fewer organs would be of something else
+        mean_of_organs[measure] = _summary(means, _mean_of_all(drawn[:, ~np.isnan(means)]))
     accuracy = np.array([[_number(case.pixel_accuracy)] for case in evaluation.cases]).reshape(
         -1, 1
     )
     return EvaluationSummary(
         organs=organs,
         mean_of_organs=mean_of_organs,
-        pixel_accuracy=_summary(accuracy[:, 0], _means(weights, accuracy)[:, 0]),
+        pixel_accuracy=_summary(accuracy[:, 0], _drawn_means(evaluation, weights, accuracy)[:, 0]),
     )
 
 
@@ -93,6 +95,23 @@ def _draw_patients(evaluation: Evaluation, resamples: int, seed: int) -> NDArray
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
     return drawn[:, index].astype(np.float64)
+
+
+def _drawn_means(
+    evaluation: Evaluation, weights: NDArray[np.float64], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Means of `values` `(cases, n)` in each draw, `(R, n)`; NaN where one patient has them all."""
+    drawn = _means(weights, values)
+    patients = np.array([case.patient for case in evaluation.cases])
+    for column, defined in enumerate(~np.isnan(values).T):
+        if len(np.unique(patients[defined])) < 2:
+            drawn[:, column] = np.nan
+    return drawn
+
+
+def _mean_of_all(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means over the columns of `(R, n)`, NaN where one of them is."""
+    return drawn.mean(axis=1) if drawn.shape[1] else np.zeros(0)
 
 
 def _values(evaluation: Evaluation, measure: str) -> NDArray[np.float64]:

@@ -130,6 +130,16 @@ def test_unknown_voxels_take_no_part(tiny_bundle: Bundle) -> None:
     assert measures.confusion.sum() == 3600 - 6 * 20 * 7 - 48
 
 
+def test_a_case_in_which_no_window_sees_a_body_is_measured_as_empty(tiny_bundle: Bundle) -> None:
+    case = noisy_case()
+    case.hu[:] = -1024
+    case.labels[4:8, 10:20, 10:20] = 1
+    evaluator = Evaluator(tiny_bundle)
+    labels, measures = evaluator.segment(Segmenter(tiny_bundle, "cpu"), case)
+    assert not labels.any()
+    assert (measures.organs["liver"].dice, measures.organs["liver"].auc) == (0, 0.5)
+
+
 def test_a_tolerance_may_be_an_organs_own(tiny_bundle: Bundle) -> None:
     truth, prediction = boxes()
     strict = Evaluator(tiny_bundle, 3.0, {"liver": 0.5})

@@ -26,7 +26,7 @@ def test_a_summary_is_of_the_cases_in_which_the_measure_is_defined() -> None:
     assert (nobody.mean, nobody.median, nobody.low, nobody.count) == (None, None, None, 0)
     one = summary.organs["kidney_right"]["dice"]
     assert (one.mean, one.standard_deviation, one.low, one.high, one.count) == (
-        0.5, None, 0.5, 0.5, 1,
+        0.5, None, None, None, 1,
     )  # fmt: skip
     mean = summary.mean_of_organs["dice"]
     assert mean.mean == pytest.approx((0.7 + 0.5) / 2)
@@ -64,6 +64,24 @@ def test_all_cases_of_a_patient_are_drawn_together() -> None:
     assert once.low is not None
     assert narrow.low is not None
     assert narrow.low > once.low + 0.1
+
+
+def test_an_organ_of_one_patient_has_no_interval_and_leaves_the_mean_none() -> None:
+    cases = [case_of(f"{n}", f"{n}", (0.8 + 0.02 * n, None, None)) for n in range(6)]
+    cases += [case_of(f"{n}", "5", (0.9, 0.6 + 0.02 * n, None)) for n in range(3)]
+    summary = summarise(evaluation_of(cases))
+    rare = summary.organs["kidney_left"]["dice"]
+    assert (rare.mean, rare.low, rare.high) == (pytest.approx(0.62), None, None)
+    assert summary.organs["liver"]["dice"].low is not None
+    mean = summary.mean_of_organs["dice"]
+    assert (mean.count, mean.low, mean.high) == (2, None, None)
+
+
+def test_the_mean_of_organs_is_drawn_with_all_of_them() -> None:
+    cases = [case_of(f"{n}", f"{n}", (0.94, None, None)) for n in range(6)]
+    cases += [case_of(f"{n}", f"{n}", (0.94, 0.6, None)) for n in (6, 7)]
+    mean = summarise(evaluation_of(cases)).mean_of_organs["dice"]
+    assert (mean.mean, mean.low, mean.high) == (pytest.approx(0.77),) * 3
 
 
 def test_a_seed_decides_the_interval() -> None:
