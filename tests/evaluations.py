@@ -67,4 +67,5 @@ def _organ(dice: float | None) -> OrganMeasures:
         volume_ml=1480.0,
         truth_ml=1500.0,
         volume_error_ml=-20.0,
+        volume_error_percent=-100 * 20 / 1500,
     )

@@ -25,6 +25,7 @@ from app.evaluation.tables import (
 )
 from models.evaluation.measures import Evaluation
 from models.evaluation.summary import EvaluationSummary, summarise
+from models.evaluation.tables import without_spacing
 from operators.organ_volumes import NOTICE
 from operators.outputs import atomic_write, make_folder
 from operators.product import product_version
@@ -106,6 +107,7 @@ def render_report(
         evaluation=evaluation,
         facts=_facts(evaluation, summary),
         tolerances=_tolerances(evaluation),
+        without_spacing=without_spacing(evaluation),
         summaries=summary_tables(evaluation, summary),
         strips=dice_strips(evaluation),
         worst=worst_tables(evaluation),
@@ -133,7 +135,11 @@ def _facts(evaluation: Evaluation, summary: EvaluationSummary) -> list[tuple[str
     patients = len({case.patient for case in evaluation.cases})
     return [
         ("Mean Dice of organs", number(dice.mean, "dice"), interval(dice, "dice")),
-        ("Mean HD95", f"{number(distance.mean, 'hd95_mm')} mm", interval(distance, "hd95_mm")),
+        (
+            "Mean HD95",
+            f"{number(distance.mean, 'hd95_mm')} {evaluation.unit}",
+            interval(distance, "hd95_mm"),
+        ),
         ("Pixel accuracy", number(accuracy.mean, "accuracy"), interval(accuracy, "accuracy")),
         ("Cases", str(len(evaluation.cases)), f"of {patients} patient{'s' * (patients != 1)}"),
     ]
@@ -142,10 +148,10 @@ def _facts(evaluation: Evaluation, summary: EvaluationSummary) -> list[tuple[str
 def _tolerances(evaluation: Evaluation) -> str:
     """The tolerance of the surface distance, and that of organs with another."""
     others = ", ".join(
-        f"{evaluation.labels.get(name, name)} {mm:g} mm"
+        f"{evaluation.labels.get(name, name)} {mm:g} {evaluation.unit}"
         for name, mm in evaluation.organ_tolerances_mm.items()
     )
-    return f"{evaluation.nsd_tolerance_mm:g} mm" + (f" ({others})" if others else "")
+    return f"{evaluation.nsd_tolerance_mm:g} {evaluation.unit}" + (f" ({others})" if others else "")
 
 
 def _by_worst(entries: Sequence[Any], evaluation: Evaluation) -> list[Any]:

@@ -11,6 +11,7 @@ from app.evaluation.charts import css_colour
 from models.evaluation.measures import CaseMeasures, Evaluation
 from models.evaluation.summary import EvaluationSummary, Summary
 from models.evaluation.tables import HEADINGS
+from models.evaluation.tables import heading_of as plain_heading_of
 
 #: Measures from 0 to 1, which get a bar behind the number.
 _SHARES = frozenset({"dice", "iou", "nsd", "precision", "recall"})
@@ -52,9 +53,9 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def heading_of(measure: str) -> str:
+def heading_of(measure: str, evaluation: Evaluation) -> str:
     """A measure's name at the top of a column."""
-    text = HEADINGS[measure][0]
+    text = plain_heading_of(measure, evaluation)
     return text[0].upper() + text[1:]
 
 
@@ -80,7 +81,7 @@ def _summary_table(
     ]
     mean = _summary_cells(summary.mean_of_organs, measures)
     rows.append(Row(label="Mean of organs", cells=(Cell(text=""), *mean[1:])))
-    heading = ("Organ", "Cases", *(heading_of(measure) for measure in measures))
+    heading = ("Organ", "Cases", *(heading_of(measure, evaluation) for measure in measures))
     return Table(title=title, heading=heading, rows=tuple(rows))
 
 
@@ -138,7 +139,7 @@ def _case_table(evaluation: Evaluation, measure: str) -> Table:
     organs = [evaluation.labels[name] for name in evaluation.organs]
     extra = ["Mean", "Pixel accuracy"] if dice else []
     heading = ("Case", *organs, *extra)
-    return Table(title=heading_of(measure), heading=heading, rows=tuple(rows))
+    return Table(title=heading_of(measure, evaluation), heading=heading, rows=tuple(rows))
 
 
 def _cell(value: float | None, measure: str) -> Cell:
@@ -176,7 +177,7 @@ def worst_tables(evaluation: Evaluation, count: int = WORST) -> list[Table]:
         tables.append(
             Table(
                 title=evaluation.labels[name],
-                heading=("Case", *(heading_of(measure) for measure in measures)),
+                heading=("Case", *(heading_of(measure, evaluation) for measure in measures)),
                 rows=rows,
             )
         )

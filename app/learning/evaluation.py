@@ -70,10 +70,20 @@ def _measure(
 
 
 def part_to_measure(data: RecipeData, learnt: set[str]) -> str:
-    """What `--part auto` takes: what training left out, which is all of a data set never learnt."""
+    """What `--part auto` takes: what training left out, which is all of a data set never learnt.
+
+    Whose weights do not say what they learnt from, as those of other programs, are measured on all.
+    """
     if not len(data.validation):
         return "training"
-    if learnt and learnt.isdisjoint(_names(data.training)):
+    if not learnt:
+        count = len(data.validation) + len(data.training)
+        print(
+            f"All {count} cases; what these weights learnt from is not known "
+            "(--part validation takes those that the recipe would leave out).\n"
+        )
+        return "all"
+    if learnt.isdisjoint(_names(data.training)):
         return "all"
     some, count = len(data.validation), len(data.validation) + len(data.training)
     print(f"{some} of {count} cases, those that training leaves out (--part all takes all).\n")

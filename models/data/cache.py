@@ -115,6 +115,7 @@ class GridCache:
                 labels=arrays["labels"],
                 spacing_mm=(dk, dj, di),
                 unlabelled=frozenset(notes["unlabelled"]),
+                spacing_stated=record.states_spacing,
             )
         except (OSError, ValueError, KeyError, TypeError, EOFError):
             return None  # absent or cut short: made again

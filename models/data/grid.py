@@ -61,6 +61,7 @@ def resample_case(case: Case, grid: NetworkGrid) -> Case:
         labels=labels,
         spacing_mm=(dk, dj, di),
         unlabelled=case.unlabelled,
+        spacing_stated=case.spacing_stated,
     )
 
 

@@ -121,6 +121,7 @@ def read_case(record: Record, reading: Reading) -> Case:
         patient=record.patient,
         classes={**classes, **dict.fromkeys(reading.unknown, UNKNOWN)},
         unlabelled=sorted(missing),
+        spacing_stated=record.states_spacing,
     )
 
 

@@ -45,6 +45,11 @@ class Record:
     status: Path | None = None
 
     @property
+    def states_spacing(self) -> bool:
+        """Whether its files say how large a voxel is."""
+        return self.kind != "png"
+
+    @property
     def wants_label(self) -> bool:
         """Whether the record is worth nothing without labels."""
         return self.purpose not in ("test", "unlabelled")

@@ -145,13 +145,15 @@ class Evaluator:
         )
         surfaces = LabelSurfaces(case.labels, prediction, case.spacing_mm, UNKNOWN)
         labelled = {organ.name for organ in self._labelled(case)}
-        voxel_ml = float(np.prod(case.spacing_mm)) / 1000
+        voxel_ml = float(np.prod(case.spacing_mm)) / 1000 if case.spacing_stated else None
         organs = {
             organ.name: self._measure_organ(
                 organ, Overlap.of_class(confusion, at), surfaces, voxel_ml, auc.get(organ.name)
             )
             if organ.name in labelled
-            else OrganMeasures(volume_ml=Overlap.of_class(confusion, at).found * voxel_ml)
+            else OrganMeasures(
+                volume_ml=_volume_ml(Overlap.of_class(confusion, at).found, voxel_ml)
+            )
             for at, organ in enumerate(self._organs, 1)
         }
         merged = merge_into_background(
@@ -164,6 +166,7 @@ class Evaluator:
             organs=organs,
             pixel_accuracy=int(np.trace(merged)) / voxels if voxels else None,
             confusion=merged,
+            spacing_stated=case.spacing_stated,
         )
 
     def _measure_organ(
@@ -171,7 +174,7 @@ class Evaluator:
         organ: Segment,
         overlap: Overlap,
         surfaces: LabelSurfaces,
-        voxel_ml: float,
+        voxel_ml: float | None,
         auc: float | None,
     ) -> OrganMeasures:
         distances = surfaces.distances(organ.number, self._bundle.class_of[organ.name])
@@ -189,9 +192,12 @@ class Evaluator:
             recall=overlap.recall,
             accuracy=overlap.accuracy,
             auc=auc,
-            volume_ml=overlap.found * voxel_ml,
-            truth_ml=overlap.real * voxel_ml,
-            volume_error_ml=(overlap.found - overlap.real) * voxel_ml,
+            volume_ml=_volume_ml(overlap.found, voxel_ml),
+            truth_ml=_volume_ml(overlap.real, voxel_ml),
+            volume_error_ml=_volume_ml(overlap.found - overlap.real, voxel_ml),
+            volume_error_percent=(
+                100 * (overlap.found - overlap.real) / overlap.real if overlap.real else None
+            ),
         )
 
     def _check_values(self, joint: NDArray[np.int64], case: Case) -> None:
@@ -218,6 +224,10 @@ class Evaluator:
         for mm in (self._tolerance_mm, *self._organ_tolerances_mm.values()):
             if not mm >= 0:
                 raise TrainingError(f"expected a tolerance of 0 mm or more, found {mm}")
+
+
+def _volume_ml(voxels: int, voxel_ml: float | None) -> float | None:
+    return None if voxel_ml is None else voxels * voxel_ml
 
 
 def _curve(counter: RocCounter) -> RocCurve | None:

@@ -31,7 +31,8 @@ class OrganMeasures:
     | volumes, volume_error_ml | their value | their value | their value |
     | volume_error_percent | None | -100 | None |
 
-    An organ that the case does not label has None throughout, except for `volume_ml`.
+    An organ that the case does not label has None throughout, except for `volume_ml`. Volumes are
+    None too, and distances in pixels, in a case whose files state no spacing.
 
     Parameters
     ----------
@@ -46,6 +47,8 @@ class OrganMeasures:
         Area under the ROC curve of the organ's score; None too where no scores were at hand.
     volume_ml, truth_ml, volume_error_ml
         Of the prediction, of the truth, and the first less the second.
+    volume_error_percent
+        Signed, of the true volume.
     """
 
     dice: float | None = None
@@ -59,17 +62,11 @@ class OrganMeasures:
     volume_ml: float | None = None
     truth_ml: float | None = None
     volume_error_ml: float | None = None
-
-    @property
-    def volume_error_percent(self) -> float | None:
-        """Signed, of the true volume."""
-        if self.volume_error_ml is None or not self.truth_ml:
-            return None
-        return 100 * self.volume_error_ml / self.truth_ml
+    volume_error_percent: float | None = None
 
 
 #: Every measure's name, in the order of tables.
-MEASURES = (*(entry.name for entry in fields(OrganMeasures)), "volume_error_percent")
+MEASURES = tuple(entry.name for entry in fields(OrganMeasures))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,6 +82,8 @@ class CaseMeasures:
     confusion
         `(C, C)` int64 voxels, truth x prediction; background, then the evaluation's organs.
         Organs that the case does not label are background on both sides.
+    spacing_stated
+        Whether its files say how large a voxel is: what is in mm is in pixels where they do not.
     """
 
     name: str
@@ -92,6 +91,7 @@ class CaseMeasures:
     organs: Mapping[str, OrganMeasures]
     pixel_accuracy: float | None
     confusion: NDArray[np.int64] = field(repr=False)
+    spacing_stated: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -153,6 +153,12 @@ class Evaluation:
     learnt_cases: tuple[str, ...] = ()
 
     @property
+    def unit(self) -> str:
+        """Of distances: `mm`, `pixels` where no case states its spacing, or `mm or pixels`."""
+        stated = {case.spacing_stated for case in self.cases}
+        return "mm or pixels" if len(stated) == 2 else "pixels" if stated == {False} else "mm"
+
+    @property
     def confusion(self) -> NDArray[np.int64]:
         """`(C, C)`: that of all cases together."""
         size = len(self.organs) + 1
@@ -183,6 +189,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
             {
                 "name": case.name,
                 "patient": case.patient,
+                "spacing_stated": case.spacing_stated,
                 "pixel_accuracy": case.pixel_accuracy,
                 "organs": {name: asdict(organ) for name, organ in case.organs.items()},
                 "confusion": case.confusion.tolist(),

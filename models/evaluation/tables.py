@@ -26,14 +26,28 @@ HEADINGS = {
 }
 
 
+def heading_of(measure: str, evaluation: Evaluation) -> str:
+    """A measure's heading in a table of an evaluation, with the unit that holds there."""
+    return HEADINGS[measure][0].replace(" mm", f" {evaluation.unit}")
+
+
 def write_csv(evaluation: Evaluation, path: Path) -> None:
-    """Write one row a case and organ; a field is empty where a measure is not defined."""
+    """Write one row a case and organ; a field is empty where a measure is not defined.
+
+    `hd95_mm` is in pixels where `spacing_stated` is `False`.
+    """
     rows = (
-        [case.name, case.patient, name, *(getattr(case.organs[name], m) for m in MEASURES)]
+        [
+            case.name,
+            case.patient,
+            name,
+            *(getattr(case.organs[name], m) for m in MEASURES),
+            case.spacing_stated,
+        ]
         for case in evaluation.cases
         for name in evaluation.organs
     )
-    _write(path, ["case", "patient", "organ", *MEASURES], rows)
+    _write(path, ["case", "patient", "organ", *MEASURES, "spacing_stated"], rows)
 
 
 def write_summary_csv(summary: EvaluationSummary, path: Path) -> None:
@@ -55,10 +69,25 @@ def markdown_table(evaluation: Evaluation, summary: EvaluationSummary | None = N
     """Dice of each case and organ, and below it the means of all measures.
 
     The first table marks the cases that the model has learnt from. The second one gives the mean
-    of each measure and, for Dice, its 95 % bootstrap interval.
+    of each measure and, for Dice, its 95 % bootstrap interval. A line below tells of cases whose
+    files state no spacing.
     """
     summary = summarise(evaluation) if summary is None else summary
-    return f"{_dice_table(evaluation, summary)}\n\n{_summary_table(evaluation, summary)}"
+    parts = [_dice_table(evaluation, summary), _summary_table(evaluation, summary)]
+    if told := without_spacing(evaluation):
+        parts.append(told)
+    return "\n\n".join(parts)
+
+
+def without_spacing(evaluation: Evaluation) -> str:
+    """What figures mean in cases whose files state no spacing; empty where there are none."""
+    count = sum(not case.spacing_stated for case in evaluation.cases)
+    if not count:
+        return ""
+    return (
+        f"{count} of {len(evaluation.cases)} cases state no spacing: there HD95 and the tolerance "
+        "of NSD are in pixels, and volumes are not known."
+    )
 
 
 def _dice_table(evaluation: Evaluation, summary: EvaluationSummary) -> str:
@@ -86,7 +115,7 @@ def _summary_table(evaluation: Evaluation, summary: EvaluationSummary) -> str:
         ("**mean of organs**", summary.mean_of_organs),
     ]
     return _markdown(
-        ["organ", "cases", *(heading for heading, _ in HEADINGS.values())],
+        ["organ", "cases", *(heading_of(measure, evaluation) for measure in HEADINGS)],
         [
             [
                 label,

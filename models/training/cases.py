@@ -34,6 +34,8 @@ class Case:
     unlabelled
         Classes that may be there but are not labelled: in this case background means
         "background or one of these".
+    spacing_stated
+        Whether the files state `spacing_mm`; PNG do not, and a pixel stands for 1 mm.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Case:
     labels: NDArray[np.uint8] = field(repr=False)
     spacing_mm: tuple[float, float, float]
     unlabelled: frozenset[int]
+    spacing_stated: bool = True
 
     @classmethod
     def from_volume(
@@ -53,6 +56,7 @@ class Case:
         patient: str,
         classes: Mapping[int, int],
         unlabelled: Sequence[int] = (),
+        spacing_stated: bool = True,
     ) -> Case:
         """Bring a volume and its labels into canonical order.
 
@@ -82,6 +86,7 @@ class Case:
             labels=table[np.ascontiguousarray(order.apply(label_map.labels))],
             spacing_mm=order.geometry(volume.geometry).spacing_mm,
             unlabelled=frozenset(unlabelled),
+            spacing_stated=spacing_stated,
         )
 
     @property

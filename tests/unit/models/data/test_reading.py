@@ -13,6 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from models.data.cache import GridCache
 from models.data.png import read_mask, read_shades
 from models.data.reading import Reading, StatusRule, label_mapping, read_case
 from models.data.records import Record
@@ -193,6 +194,9 @@ def test_greys_of_a_slice_span_the_window(tmp_path: Path) -> None:
     np.testing.assert_array_equal(case.labels, [[[0, 1], [2, 0]]])
     deep = slice_record(tmp_path, grey.astype(np.uint16) * 257, np.zeros((2, 2), np.uint8))
     np.testing.assert_array_equal(read_case(deep, reading).hu, case.hu)
+    assert not case.spacing_stated
+    cache = GridCache(tmp_path / "cache", None, reading)
+    assert not any(cache.case(record).spacing_stated for _ in "ab")  # made, then kept
     with pytest.raises(TrainingError, match="expected the HU of black and white"):
         read_case(record, Reading(classes={1: 1}))
 

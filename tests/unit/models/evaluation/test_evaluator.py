@@ -130,6 +130,17 @@ def test_unknown_voxels_take_no_part(tiny_bundle: Bundle) -> None:
     assert measures.confusion.sum() == 3600 - 6 * 20 * 7 - 48
 
 
+def test_without_spacing_distances_are_of_pixels_and_volumes_unknown(tiny_bundle: Bundle) -> None:
+    truth, prediction = boxes()
+    case = replace(case_of(truth), spacing_mm=(1.0, 1.0, 1.0), spacing_stated=False)
+    measures = Evaluator(tiny_bundle).compare(prediction, case)
+    liver, left = measures.organs["liver"], measures.organs["kidney_left"]
+    assert not measures.spacing_stated
+    assert liver.hd95_mm == pytest.approx(2.0)  # moved by two pixels
+    assert (liver.volume_ml, liver.truth_ml, liver.volume_error_ml) == (None, None, None)
+    assert (liver.volume_error_percent, left.volume_error_percent) == (0, -100)
+
+
 def test_a_case_in_which_no_window_sees_a_body_is_measured_as_empty(tiny_bundle: Bundle) -> None:
     case = noisy_case()
     case.hu[:] = -1024

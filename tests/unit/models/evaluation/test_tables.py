@@ -11,8 +11,14 @@ from models.evaluation.summary import summarise
 from models.evaluation.tables import HEADINGS, markdown_table, write_csv, write_summary_csv
 from tests.unit.models.evaluation.examples import ORGANS, case_of, evaluation_of
 
+VOLUMES = {
+    "volume_ml": 110.0,
+    "truth_ml": 100.0,
+    "volume_error_ml": 10.0,
+    "volume_error_percent": 10.0,
+}
 CASES = [
-    case_of("a", "x", (0.9, None, 1.0), volume_ml=110.0, truth_ml=100.0, volume_error_ml=10.0),
+    case_of("a", "x", (0.9, None, 1.0), **VOLUMES),
     case_of("b", "y", (0.8, None, None), hd95_mm=2.5),
 ]
 
@@ -22,12 +28,28 @@ def test_the_file_has_a_row_a_case_and_organ(tmp_path: Path) -> None:
     with (tmp_path / "cases.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["case"], row["organ"]) for row in rows] == [(c, o) for c in "ab" for o in ORGANS]
-    assert list(rows[0]) == ["case", "patient", "organ", *MEASURES]
+    assert list(rows[0]) == ["case", "patient", "organ", *MEASURES, "spacing_stated"]
     assert (rows[0]["dice"], rows[0]["hd95_mm"], rows[0]["volume_error_percent"]) == (
         "0.9", "", "10.0",
     )  # fmt: skip
     assert rows[1]["dice"] == ""
     assert rows[3]["hd95_mm"] == "2.5"
+
+
+def test_distances_of_cases_without_spacing_are_told_as_pixels(tmp_path: Path) -> None:
+    blind = [replace(case, spacing_stated=False) for case in CASES]
+    for cases, unit, count in ((blind, "pixels", 2), ([CASES[0], blind[1]], "mm or pixels", 1)):
+        evaluation = evaluation_of(cases)
+        table = markdown_table(evaluation)
+        assert f"| HD95 {unit} |" in table
+        assert table.endswith(
+            f"{count} of 2 cases state no spacing: there HD95 and the tolerance of NSD are in "
+            "pixels, and volumes are not known."
+        )
+    write_csv(evaluation_of(blind), tmp_path / "cases.csv")
+    assert (tmp_path / "cases.csv").read_text().count(",False\n") == 6
+    assert "| HD95 mm |" in markdown_table(evaluation_of(CASES))
+    assert "state no spacing" not in markdown_table(evaluation_of(CASES))
 
 
 def test_the_summary_has_a_row_an_organ_and_measure(tmp_path: Path) -> None:
