@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from models.bundle import Bundle
+from models.data.listing import nifti_files
 from models.data.nifti import open_nifti, write_nifti
 from models.data.problems import hu_fault, to_hu
 from models.errors import TrainingError
 from models.geometry import Volume
 from models.precision import choose_device
 from models.segmenter import Segmenter
+from models.training.data_access import DataAccess
 from models.training.pace import Progress
 from models.training.recipe import Recipe
-from models.training.recipe_data import DataAccess
 from models.training.recipe_run import run_recipe
 
 
@@ -36,7 +37,7 @@ def segment(bundle_root: str, dataset_dir: str, output_dir: str, device: str = "
     BundleError
         If the bundle is damaged or has no weights.
     """
-    sources = sorted(Path(dataset_dir).glob("*.nii*"))
+    sources = nifti_files(Path(dataset_dir))
     if not sources:
         raise TrainingError(f"expected NIfTI files in {dataset_dir}, found none")
     segmenter = Segmenter(Bundle.read(Path(bundle_root).resolve()), device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -17,10 +17,10 @@ from models.data.layouts_labels import left_out, values_of_organs
 from models.errors import TrainingError
 from models.geometry import Volume
 from models.segments import Segment
+from models.training.data_access import DataAccess
 from models.training.parallel import first_process
-from models.training.recipe import Recipe
-from models.training.recipe_data import DataAccess, label_values
-from models.variants import merge
+from models.training.recipe import Recipe, changed
+from models.training.recipe_data import label_values
 from operators.label_reading_folder import DicomFolderReader
 from operators.label_reading_names import LabelNumbers
 from operators.label_reading_slices import Overlap
@@ -45,7 +45,7 @@ def read_recipe(parsed: argparse.Namespace, bundle: Bundle | None = None) -> Rec
         quiet = getattr(parsed, "quiet", False) or not first_process()
         data = _on_data_set(own, parsed.data, recipe.part("data").get("layout"), quiet=quiet)
         for change in changes:  # what is asked for explicitly wins
-            data = merge(data, change.get("data", {}))
+            data = changed({"data": data}, {"data": change.get("data", {})})["data"]
         apart = ("sources", "phantoms")  # cases of its own
         kept = {key: value for key, value in recipe.content.items() if key not in apart}
         recipe = replace(recipe, content={**kept, "data": data})
@@ -130,7 +130,22 @@ def data_access(recipe: Recipe, parsed: argparse.Namespace, cache: Path) -> Data
         only=getattr(parsed, "only", ()),
         dicom=DicomFolderReader(_numbers(recipe), overlap=overlap),
         read_folder=read_dicom_folder,
+        on_warning=_warner(parsed),
     )
+
+
+def _warner(parsed: argparse.Namespace) -> Callable[[str], None] | None:
+    """Tells each warning once, on standard error."""
+    if getattr(parsed, "quiet", False) or not first_process():
+        return None
+    told: set[str] = set()
+
+    def warn(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            print(f"warning: {text}", file=sys.stderr)
+
+    return warn
 
 
 def _numbers(recipe: Recipe) -> LabelNumbers | None:

@@ -19,14 +19,9 @@ from models.evaluation.tables import markdown_table
 from models.precision import choose_device
 from models.segmenter import Segmenter
 from models.training.cases import Case, folds
+from models.training.data_access import DataAccess
 from models.training.recipe import Recipe
-from models.training.recipe_data import (
-    CasesOnTheirGrids,
-    DataAccess,
-    RecipeData,
-    people_of,
-    read_data,
-)
+from models.training.recipe_data import CasesOnTheirGrids, RecipeData, people_of, read_data
 from models.training.recipe_run import run_recipe
 from models.training.stand_ins import with_stand_ins
 from models.training.teacher import cases_learnt

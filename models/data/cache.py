@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data.grid import resample_case
-from models.data.listing import is_hidden
+from models.data.listing import is_hidden_below
 from models.data.reading import Reading, read_case
 from models.data.records import Record
 from models.digests import sha256_of_file
@@ -211,7 +211,9 @@ def digest_of(path: Path) -> str:
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file() and not is_hidden(path))
+    return (
+        path for path in folder.rglob("*") if path.is_file() and not is_hidden_below(path, folder)
+    )
 
 
 def _load(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:

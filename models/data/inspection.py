@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -152,7 +153,7 @@ def inspect_records(
 def shared_problems(records: Iterable[Record]) -> list[Problem]:
     """Names that occur twice, patients on both sides of the data set's own split, or unknown."""
     records = list(records)
-    problems = _slices_without_patients(records)
+    problems = [*_slices_without_patients(records), *_volumes_without_patients(records)]
     first_of: dict[str, Record] = {}
     sides: dict[str, dict[str, Record]] = {}
     for record in records:
@@ -208,6 +209,31 @@ def _slices_without_patients(records: Sequence[Record]) -> list[Problem]:
     )
     found = f"{len(slices)} slices of as many patients: a person may be on both sides of the split"
     return [replace(_shared("no patients", slices[0], expected, found), severity="warning")]
+
+
+#: What tells volumes of one person apart at the end of a name, such as the phase of a contrast.
+_PHASE = re.compile(r"(.*\d.*)[-_ ]([A-Za-z]+)")
+
+
+def _volumes_without_patients(records: Sequence[Record]) -> list[Problem]:
+    """A warning where `17-arterial` and `17-portal` count as two people."""
+    named: dict[str, list[Record]] = {}
+    for record in records:
+        match = _PHASE.fullmatch(record.name)
+        if match and record.kind == "nifti" and record.patient == record.name:
+            named.setdefault(match.group(1), []).append(record)
+    together = [group for group in named.values() if len(group) > 1]
+    if not together:
+        return []
+    first, second, *_ = together[0]
+    expected = "one patient for names that differ in their end alone, or a pattern that says so"
+    found = (
+        f"{first.name} and {second.name} as two people"
+        + (f", and {len(together) - 1} more" if len(together) > 1 else "")
+        + ": one person may be on both sides of the split; --set data.patient_pattern=REGEX tells "
+        "who is who (without a model --patient-pattern REGEX)"
+    )
+    return [replace(_shared("no patients", first, expected, found), severity="warning")]
 
 
 def _measured(loaded: Loaded, canonical: VolumeGeometry) -> Measured:

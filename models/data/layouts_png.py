@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from models.data.listing import is_hidden
+from models.data.listing import is_hidden_below
 from models.data.records import Purpose, Record
 
 _IMAGE_FOLDERS = ("images", "image", "imgs")
@@ -76,7 +76,9 @@ def _slices(root: Path, images: Path, masks: Path) -> Iterator[Record]:
 
 def _files(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
-        if path.suffix.casefold() == ".png" and not is_hidden(path) and path.is_file():
+        if path.suffix.casefold() != ".png" or is_hidden_below(path, folder):
+            continue
+        if path.is_file():
             yield path
 
 

@@ -16,6 +16,11 @@ def is_hidden(path: Path) -> bool:
     return path.name.startswith(".")
 
 
+def is_hidden_below(path: Path, folder: Path) -> bool:
+    """Whether a file, or a folder between it and `folder`, is hidden."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
 def nifti_stem(path: Path) -> str | None:
     """The name of a NIfTI file without its ending; None for any other file."""
     for ending in _NIFTI:

@@ -18,6 +18,7 @@ from models.data.problems import (
     UNKNOWN_VALUE,
     Problem,
     Severity,
+    grey_fault,
     grid_fault,
     hu_fault,
     to_hu,
@@ -108,7 +109,9 @@ def load(
     """
     loaded = Loaded(record=record)
     if not record.image.exists():
-        loaded.blame("missing image", record.image, ("an image", "none"))
+        # images without labels are listed by many data sets and left behind by many people
+        severity: Severity = "error" if record.wants_label else "warning"
+        loaded.blame("missing image", record.image, ("an image", "none"), severity)
     if record.label is None and record.wants_label:
         loaded.blame("missing label", record.image, ("a label of this image", "none"))
     if record.label is not None and not record.label.exists():
@@ -171,6 +174,7 @@ def _load_png(
 ) -> None:
     record = loaded.record
     greys = read_greys(record.image)
+    loaded.blame("no windowed greys", record.image, grey_fault(greys))
     low, high = window_hu
     hu = np.rint(low + greys * np.float32(high - low)).astype(np.int16)[None]
     geometry = VolumeGeometry.from_spacing(hu.shape, (PNG_SPACING_MM,) * 3)

@@ -20,6 +20,8 @@ TOLERANCE_MM = 0.1
 #: Fat, lung and air: an image in HU without them does not exist.
 LIGHT_HU = (-1100, -50)
 LEAST_LIGHT_SHARE = 0.002
+#: Of a slice's brightest grey: 12-bit values in a 16-bit file reach a sixteenth of white.
+LEAST_GREY = 0.125
 UNKNOWN_VALUE = 255
 
 
@@ -109,6 +111,17 @@ def hu_fault(extent: Extent) -> tuple[str, str] | None:
     if extent.high < LIGHT_HU[1]:
         return "Hounsfield units of a body", f"{found}: air alone"
     return None
+
+
+def grey_fault(greys: NDArray[np.float32]) -> tuple[str, str] | None:
+    """Why greys of 0 to 1 show no window of HU; an image that is black throughout may be air."""
+    most = float(greys.max(initial=0))
+    if not 0 < most < LEAST_GREY:
+        return None
+    return (
+        "greys from black to white, each end of a window of HU",
+        f"none above {100 * most:.1f} % of white: stored values, perhaps, rather than greys",
+    )
 
 
 def _guess(extent: Extent) -> str:

@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 from models.data.layouts_dicom import DicomReader
 from models.data.loading import load
 from models.data.png import Shade
+from models.data.problems import mirror_fault
 from models.data.records import Record
 from models.errors import TrainingError
 from models.json_files import read_object
@@ -55,6 +56,8 @@ class Reading:
         By network class.
     dicom
         Reads DICOM; None where there is none.
+    organs
+        Network class of each organ, by which labels that are mirrored can be told.
     """
 
     classes: Mapping[int, int]
@@ -65,10 +68,11 @@ class Reading:
     shades: Mapping[Shade, int] | None = None
     status: Mapping[int, StatusRule] = field(default_factory=lambda: MappingProxyType({}))
     dicom: DicomReader | None = None
+    organs: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def settings(self) -> dict[str, object]:
-        """All that decides what comes out, in types that JSON has."""
+        """All that decides what comes out, in types that JSON has; `organs` refuse or do not."""
         return {
             "classes": sorted(self.classes.items()),
             "unlabelled": sorted(self.unlabelled),
@@ -114,7 +118,7 @@ def read_case(record: Record, reading: Reading) -> Case:
         spoken = {reading.classes[value] for value in loaded.spoken_of & set(reading.classes)}
         missing |= set(reading.classes.values()) - spoken - {0}
     classes = {v: number for v, number in reading.classes.items() if number not in missing}
-    return Case.from_volume(
+    case = Case.from_volume(
         loaded.volume,
         loaded.label_map,
         name=record.name,
@@ -123,6 +127,11 @@ def read_case(record: Record, reading: Reading) -> Case:
         unlabelled=sorted(missing),
         spacing_stated=record.states_spacing,
     )
+    if (fault := mirror_fault(case.labels, reading.organs)) is not None:
+        raise TrainingError(
+            f"{record.label}: expected {fault[0]}, found {fault[1]}; --exclude leaves it out"
+        )
+    return case
 
 
 def _poor(record: Record, reading: Reading) -> frozenset[int]:
@@ -130,7 +139,13 @@ def _poor(record: Record, reading: Reading) -> frozenset[int]:
     if record.status is None or not reading.status:
         return frozenset()
     status = read_object(record.status, TrainingError)
-    found = {number: status.get(rule.key) for number, rule in reading.status.items()}
+    for rule in reading.status.values():
+        if rule.key not in status:
+            raise TrainingError(
+                f"{record.status}: expected a state of {rule.key!r}, found those of "
+                f"{', '.join(status) or 'nothing'}"
+            )
+    found = {number: status[rule.key] for number, rule in reading.status.items()}
     return _given_up(found, reading.status)
 
 

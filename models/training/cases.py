@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data.nifti import open_nifti
+from models.data.problems import hu_fault, to_hu
 from models.errors import TrainingError
 from models.geometry import LabelMap, Volume, VolumeGeometry
 from models.orientation import AxisOrder
@@ -102,13 +103,14 @@ def read_pair(image: Path, label: Path) -> tuple[Volume, LabelMap]:
     Raises
     ------
     TrainingError
-        If one of them cannot be read, see `open_nifti`, or a label is none.
+        If one of them cannot be read, see `open_nifti`, the image is none in HU, or a label is
+        none.
     """
     file = open_nifti(image)
-    limits = np.iinfo(np.int16)
-    whole = np.clip(np.rint(file.read().astype(np.float32)), limits.min, limits.max)
-    volume = Volume(hu=whole.astype(np.int16), geometry=file.geometry)
-    return volume, read_labels(label)
+    hu, extent = to_hu(file.read())
+    if (fault := hu_fault(extent)) is not None:
+        raise TrainingError(f"{image}: expected {fault[0]}, found {fault[1]}")
+    return Volume(hu=hu, geometry=file.geometry), read_labels(label)
 
 
 def read_labels(path: Path) -> LabelMap:

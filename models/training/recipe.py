@@ -25,6 +25,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from models.bundle import Bundle
@@ -87,7 +88,7 @@ class Recipe:
         path = path or own
         content = read_object(path, TrainingError)
         for change in changes:
-            content = merge(content, change)
+            content = changed(content, change)
         kept = {key: value for key, value in content.items() if key not in RUNNER_KEYS}
         return cls(bundle=bundle, content=kept)
 
@@ -113,7 +114,7 @@ class Recipe:
         content = _without_length(self.content)
         if isinstance(content.get("stages"), list):
             content["stages"] = [
-                _without_length(stage) if isinstance(stage, Mapping) else stage
+                _without_length(stage, self.content) if isinstance(stage, Mapping) else stage
                 for stage in content["stages"]
             ]
         return replace(self, content={**content, name: value})
@@ -134,9 +135,31 @@ class Recipe:
         path.write_text(text + "\n", encoding="utf-8")
 
 
-def _without_length(entry: Mapping[str, Any]) -> dict[str, Any]:
+def changed(content: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe under a change; values of labels that it takes away stay known in the files."""
+    merged: dict[str, Any] = merge(content, change)
+    before, after = (_labels_of(each) for each in (content, merged))
+    gone = [before[organ] for organ in before if organ in after and after[organ] is None]
+    values = [v for each in gone for v in (each if isinstance(each, (list, tuple)) else [each])]
+    if others := [value for value in values if value is not None]:
+        kept = merged["data"].get("other_labels") or []
+        others = [*kept, *(value for value in others if value not in kept)]
+        merged["data"] = {**merged["data"], "other_labels": others}
+    return merged
+
+
+def _labels_of(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    data = content.get("data")
+    labels = data.get("labels") if isinstance(data, Mapping) else None
+    return labels if isinstance(labels, Mapping) else {}
+
+
+def _without_length(
+    entry: Mapping[str, Any], inherited: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     content = {key: value for key, value in entry.items() if key not in LENGTHS}
-    schedule, epochs = entry.get("schedule"), entry.get("epochs")
+    schedule = entry.get("schedule", inherited.get("schedule"))
+    epochs = (entry if LENGTHS & entry.keys() else inherited).get("epochs")
     if isinstance(schedule, Mapping) and isinstance(epochs, (int, float)) and epochs > 0:
         rise = schedule.get("warmup_epochs")
         if isinstance(rise, (int, float)) and 0 < rise < epochs:

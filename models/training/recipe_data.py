@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, Protocol, overload
+from typing import Any, overload
 
 from models.bundle import Bundle
 from models.data.cache import GridCache
+from models.data.inspection import shared_problems
 from models.data.label_values import LABEL_VALUES
 from models.data.layouts import DataSet, open_data_set
 from models.data.layouts_dicom import DicomReader
@@ -22,65 +22,9 @@ from models.data.split import split_patients
 from models.errors import TrainingError
 from models.phantom import phantom_case
 from models.training.cases import Case
+from models.training.data_access import DataAccess, Named
 from models.training.recipe import Recipe, configuration_errors
-from models.training.sources import FolderReader, check_sources, read_sources
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataAccess:
-    """Where the data are and how they are read.
-
-    Parameters
-    ----------
-    root
-        Folder of the data set, or the one that `sources` start from.
-    cache
-        Folder for cases on the network's grid.
-    exclude
-        Names and patients that take no part.
-    only
-        Names and patients that alone take part; empty for all.
-    dicom, read_folder
-        Read labelled DICOM, and a folder of slices; None where only arrays are known.
-    """
-
-    root: Path
-    cache: Path
-    exclude: Collection[str] = ()
-    only: Collection[str] = ()
-    dicom: DicomReader | None = None
-    read_folder: FolderReader | None = None
-
-    def admits(self, one: Named) -> bool:
-        """Whether a case or record takes part."""
-        names = {one.name, one.patient}
-        return not self.excludes(one) and (not self.only or bool(names & set(self.only)))
-
-    def excludes(self, one: Named) -> bool:
-        """Whether a case or record is kept out by its name or its patient's."""
-        return not {one.name, one.patient}.isdisjoint(self.exclude)
-
-    def check_names(self, there: Iterable[Named]) -> None:
-        """Raise TrainingError unless every name in `exclude` and `only` is in the data.
-
-        Whom a misspelt name was to keep out would be learnt from.
-        """
-        known = {name for one in there for name in (one.name, one.patient)}
-        strangers = sorted({*self.exclude, *self.only} - known)
-        if strangers:
-            raise TrainingError(
-                f"expected names of cases or patients of the data, found {', '.join(strangers)}"
-            )
-
-
-class Named(Protocol):
-    """A case or a record."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def patient(self) -> str: ...
+from models.training.sources import check_sources, read_sources
 
 
 class CasesOnTheirGrids(Sequence[Case]):
@@ -167,6 +111,7 @@ def reading_of(recipe: Recipe, dicom: DicomReader | None = None) -> Reading:
         shades=None if shades is None else read_shades(shades),
         status=status_rules(data.get("status"), data.get("unlabelled_when"), bundle.class_of),
         dicom=dicom,
+        organs=bundle.class_of,
     )
 
 
@@ -218,6 +163,7 @@ def _from_data_set(recipe: Recipe, access: DataAccess, on_own_grid: bool) -> Rec
     if not isinstance(share, (int, float)):
         raise TrainingError(f"data.validation_share: expected a number, found {share!r}")
     reading, found = reading_of(recipe, access.dicom), _open(recipe, access)
+    _refuse_unlabelled(found.records, access)
     # split before anything is left out: who validates does not depend on who takes part
     split = split_patients(found.records, share, recipe.seed)
     training = [record for record in split.training if access.admits(record)]
@@ -233,6 +179,17 @@ def _from_data_set(recipe: Recipe, access: DataAccess, on_own_grid: bool) -> Rec
     return RecipeData(
         training=cache.cases(training), validation=cache.cases(validation), excluded=excluded
     )
+
+
+def _refuse_unlabelled(records: Iterable[Record], access: DataAccess) -> None:
+    """Raise TrainingError for images whose labels are missing, rather than pass over them."""
+    bare = [r for r in records if r.label is None and r.wants_label and access.admits(r)]
+    if bare:
+        some = ", ".join(str(record.image) for record in bare[:5])
+        raise TrainingError(
+            f"expected a label of every image, found none of {len(bare)}: {some}"
+            f"{' and others' if len(bare) > 5 else ''}; --exclude NAME leaves one out"
+        )
 
 
 def _excluded(there: Iterable[Named], access: DataAccess) -> frozenset[str]:
@@ -264,6 +221,10 @@ def _open(recipe: Recipe, access: DataAccess) -> DataSet:
     )
     access.check_names(found.records)
     _check_label_names(recipe, found)
+    if access.on_warning is not None:
+        for problem in shared_problems(found.records):
+            if problem.severity == "warning":
+                access.on_warning(str(problem))
     return found
 
 

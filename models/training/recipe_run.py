@@ -20,6 +20,7 @@ from models.bundle import Bundle
 from models.data.cache import CachedCases
 from models.training.cases import Case
 from models.training.checkpoint import CASES, RECIPE
+from models.training.data_access import DataAccess
 from models.training.feed import Feed
 from models.training.first_run import FIRST, FirstRun
 from models.training.initial_weights import InitialWeights
@@ -27,7 +28,7 @@ from models.training.pace import Progress
 from models.training.parallel import first_process, joined
 from models.training.pseudo_labels import FilledCases, PseudoLabels, pseudo_labels_of
 from models.training.recipe import Recipe
-from models.training.recipe_data import DataAccess, RecipeData, read_data
+from models.training.recipe_data import RecipeData, read_data
 from models.training.recipe_feed import feed_of
 from models.training.run_folder import RunFolder
 from models.training.session import TrainingResult
@@ -88,8 +89,9 @@ def train_on(
     teachers = find_teachers(recipe, beside)
     initial = InitialWeights.of(recipe, beside)
     sources = _sources(teachers, initial)
-    if sources:
-        refuse_known(sources, recipe, {n for c in data.validation for n in (c.name, c.patient)})
+    if sources:  # those of a `first` run too
+        held_out = {n for c in data.validation for n in (c.name, c.patient)}
+        refuse_known(sources, recipe, held_out | data.excluded)
     feed = feed_of(recipe, data)  # a fault of its settings is told before the cases are made
     cases = _look_at(data)
     first = FirstRun.of(recipe)

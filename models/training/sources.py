@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from models.data.listing import is_hidden
 from models.data.patients import patient_in
 from models.errors import TrainingError
 from models.geometry import LabelMap, Volume, VolumeGeometry
@@ -70,7 +71,7 @@ def check_sources(sources: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _read_pairs(source: Mapping[str, Any], folder: Path, numbers: Mapping[str, int]) -> list[Case]:
-    images = sorted(folder.glob("*_ct.nii.gz"))
+    images = sorted(path for path in folder.glob("*_ct.nii.gz") if not is_hidden(path))
     if not images:
         raise TrainingError(f"expected files *_ct.nii.gz in {folder}, found none")
     cases = []
@@ -80,20 +81,28 @@ def _read_pairs(source: Mapping[str, Any], folder: Path, numbers: Mapping[str, i
             continue
         volume, labels = read_pair(image, folder / f"{name}_label.nii.gz")
         states = folder / f"{name}_status.json"
-        told = read_object(states, TrainingError) if states.exists() else {}
-        missing = _unlabelled_by_status(source, told)
+        missing = _unlabelled_by_status(source, states) if states.exists() else set()
         cases.append(_case(name, volume, labels, source, numbers, missing))
     return cases
 
 
-def _unlabelled_by_status(source: Mapping[str, Any], status: Mapping[str, Any]) -> set[str]:
-    """Organs whose status says that they may be there without a label."""
+def _unlabelled_by_status(source: Mapping[str, Any], where: Path) -> set[str]:
+    """Organs whose status, in a file, says that they may be there without a label."""
+    status = read_object(where, TrainingError)
     when: Mapping[str, Sequence[str]] = source.get("unlabelled_when", {})
     return {
         organ
         for organ, key in source.get("status", {}).items()
-        if status.get(key) in when.get(organ, when.get("*", ()))
+        if _state(status, key, where) in when.get(organ, when.get("*", ()))
     }
+
+
+def _state(status: Mapping[str, Any], key: str, where: Path) -> Any:
+    if key not in status:
+        raise TrainingError(
+            f"{where}: expected a state of {key!r}, found those of {', '.join(status) or 'nothing'}"
+        )
+    return status[key]
 
 
 def _read_single(

@@ -18,8 +18,9 @@ from app.learning.evaluation import cases_of, part_to_measure
 from models.bundle import Bundle
 from models.errors import TrainingError
 from models.training.cases import Case
+from models.training.data_access import DataAccess
 from models.training.recipe import Recipe
-from models.training.recipe_data import DataAccess, RecipeData, read_data
+from models.training.recipe_data import RecipeData, read_data
 from tests.small_recipes import LIVER_VOXELS, RECIPE, SPACING_MM, with_recipe, write_pairs
 
 

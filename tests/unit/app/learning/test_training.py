@@ -18,8 +18,9 @@ from app.learning.access import change_of, read_dicom_folder
 from models.bundle import Bundle
 from models.bundle_folders import find_bundle
 from models.errors import TrainingError
+from models.training.data_access import DataAccess
 from models.training.recipe import Recipe
-from models.training.recipe_data import DataAccess, make_phantoms, read_data
+from models.training.recipe_data import make_phantoms, read_data
 from models.training.run_folder import CHECKPOINT
 
 #: Value of each organ in the label files.
@@ -30,6 +31,7 @@ SHAPE = (36, 40, 44)  # (k, j, i)
 def write_case(folder: Path, name: str) -> None:
     """A bright liver and a spleen in water, with the axes of NIfTI: i, j, k and RAS."""
     hu = np.zeros(SHAPE, np.int16)
+    hu[:, :2] = -1000
     labels = np.zeros(SHAPE, np.uint8)
     hu[8:28, 10:30, 4:20], labels[8:28, 10:30, 4:20] = 150, LABELS["liver"]
     hu[10:26, 12:28, 26:38], labels[10:26, 12:28, 26:38] = 250, LABELS["spleen"]

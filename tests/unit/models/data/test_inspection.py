@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from models.data.inspection import Look, inspect_records
+from models.data.inspection import Look, inspect_records, shared_problems
 from models.data.label_values import BTCV
 from models.data.records import Record
 from tests.datasets.tiny import AFFINE_RAS, SHAPE, body, organs, write, write_case, write_png
@@ -164,6 +164,48 @@ def test_slices_without_a_patient_are_warned_of(tmp_path: Path) -> None:
         inspect_records([flat[0], replace(flat[1], patient="slice000"), flat[2]], {}).problems == []
     )
     assert inspect_records(flat[:1], {}).problems == []
+
+
+@pytest.mark.parametrize(
+    ("pixels", "found"),
+    [
+        (np.array([[0, 2500]], np.uint16), "3.8 % of white"),  # HU + 1024
+        (np.array([[0, 1]], np.uint8), "0.4 % of white"),
+        (np.array([[0, 9000]], np.uint16), None),
+        (np.array([[0, 0]], np.uint8), None),  # air
+    ],
+)
+def test_slices_of_stored_values_are_told_from_greys(
+    tmp_path: Path, pixels: np.ndarray, found: str | None
+) -> None:
+    records = slices(tmp_path, {"1": 1, "2": 1}, patient="p")
+    write_png(records[0].image, pixels)
+    problems = inspect_records(records, {"liver": 1}).problems
+    if found is None:
+        assert problems == []
+    else:
+        (problem,) = problems
+        assert (problem.kind, problem.severity) == ("no windowed greys", "error")
+        assert found in problem.found
+
+
+def test_names_that_differ_in_their_phase_are_warned_of_as_one_person(tmp_path: Path) -> None:
+    names = ("hcc-001-arterial", "hcc-001-portal", "hcc-002-arterial", "hcc-002-portal")
+    records = [record(tmp_path, name) for name in names]
+    (problem,) = shared_problems(records)
+    assert (problem.kind, problem.severity) == ("no patients", "warning")
+    assert "hcc-001-arterial and hcc-001-portal as two people, and 1 more" in problem.found
+    assert "--set data.patient_pattern=REGEX" in problem.found
+    assert shared_problems([replace(each, patient=each.name[:7]) for each in records]) == []
+    numbered = ("FLARE22_Tr_0001", "FLARE22_Tr_0002", "img0001", "img0002", "liver_a", "liver_b")
+    assert shared_problems([record(tmp_path, name) for name in numbered]) == []
+
+
+def test_an_image_that_is_only_listed_for_testing_may_be_absent(tmp_path: Path) -> None:
+    listed = record(tmp_path, "a", label=None, purpose="test")
+    listed.image.unlink()
+    (problem,) = inspect_records([record(tmp_path, "bb"), listed], BTCV).problems
+    assert (problem.kind, problem.severity) == ("missing image", "warning")
 
 
 def test_label_values_besides_those_of_organs_may_be_known(tmp_path: Path) -> None:

@@ -191,6 +191,14 @@ def test_png_slices_of_rsna(tmp_path: Path) -> None:
     assert {r.purpose for r in data.records} == {""}
 
 
+def test_slices_in_hidden_folders_are_no_records(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        write_png(tmp_path / folder / "p1" / "0.png", PIXELS)
+        write_png(tmp_path / folder / ".ipynb_checkpoints" / "0-checkpoint.png", PIXELS)
+        write_png(tmp_path / folder / "p1" / ".cache" / "0.png", PIXELS)
+    assert [record.name for record in open_data_set(tmp_path).records] == ["p1/0"]
+
+
 @pytest.mark.parametrize("inner", ["train/images", "images/train"])
 def test_png_slices_in_two_sets(tmp_path: Path, inner: str) -> None:
     for side in ("train", "val"):

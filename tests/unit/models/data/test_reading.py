@@ -174,6 +174,10 @@ def test_organs_whose_status_is_bad_are_unlabelled(tmp_path: Path) -> None:
     case = read_case(replace(pair(tmp_path), status=status), replace(READING, status=rules))
     assert case.unlabelled == {2}
     assert set(np.unique(case.labels)) == {0, 1}
+    status.write_text(json.dumps({"Spleen": "bad", "liver": "good"}))
+    told = r"status\.json: expected a state of 'spleen', found those of Spleen, liver"
+    with pytest.raises(TrainingError, match=told):
+        read_case(replace(pair(tmp_path), status=status), replace(READING, status=rules))
     status.write_text("[]")
     with pytest.raises(TrainingError, match=r"status\.json: expected a JSON object"):
         read_case(replace(pair(tmp_path), status=status), replace(READING, status=rules))

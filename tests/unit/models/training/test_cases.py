@@ -74,8 +74,8 @@ def test_labels_on_another_grid_are_refused() -> None:
         Case.from_volume(volume, labels, name="case 7", patient="p", classes={1: 1})
 
 
-def test_hu_are_rounded_and_kept_within_sixteen_bits(tmp_path: Path) -> None:
-    hu = np.array([-1000.6, 0.4, 0.6, 40000.0, -40000.0], np.float32).reshape(5, 1, 1)
+def test_hu_are_rounded_to_sixteen_bits(tmp_path: Path) -> None:
+    hu = np.array([-1000.6, 0.4, 0.6, 32767.0, -32768.0], np.float32).reshape(5, 1, 1)
     image = write(tmp_path / "ct.nii.gz", hu, np.eye(4))
     label = write(tmp_path / "label.nii.gz", np.full((5, 1, 1), 3, np.int16), np.eye(4))
     volume, labels = read_pair(image, label)
@@ -83,12 +83,31 @@ def test_hu_are_rounded_and_kept_within_sixteen_bits(tmp_path: Path) -> None:
     assert labels.labels.ravel().tolist() == [3] * 5
 
 
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([0, 100, 255], "8-bit grey values"),
+        ([-1000.0, np.nan, 40], "1 voxels of NaN"),
+        ([-1000, 40, 40000], "within 16 bits"),
+    ],
+)
+def test_an_image_that_is_not_in_hu_is_refused(
+    tmp_path: Path, values: list[float], told: str
+) -> None:
+    pixels = np.array(values, np.float32).reshape(3, 1, 1)
+    image = write(tmp_path / "ct.nii.gz", pixels, np.eye(4))
+    label = write(tmp_path / "label.nii.gz", np.zeros((3, 1, 1), np.uint8), np.eye(4))
+    with pytest.raises(TrainingError, match=rf"ct\.nii\.gz: expected .*{told}"):
+        read_pair(image, label)
+
+
 @pytest.mark.parametrize("value", [256, 300, -1, 2.5])
 def test_label_values_that_eight_bits_cannot_hold_are_refused(tmp_path: Path, value: float) -> None:
-    image = write(tmp_path / "ct.nii.gz", np.zeros((2, 2, 2), np.int16), np.eye(4))
+    hu = np.arange(-100, 60, 20, dtype=np.int16).reshape(2, 2, 2)
+    image = write(tmp_path / "ct.nii.gz", hu, np.eye(4))
     labels = np.full((2, 2, 2), value, np.float32)
     label = write(tmp_path / "label.nii.gz", labels, np.eye(4))
-    with pytest.raises(TrainingError):
+    with pytest.raises(TrainingError, match=r"label\.nii\.gz: expected whole label values"):
         read_pair(image, label)
 
 
@@ -98,7 +117,10 @@ def test_a_file_that_was_cut_is_refused_by_its_name(
     tmp_path: Path, damaged: str, keep: float
 ) -> None:
     array = np.random.default_rng(0).integers(0, 200, (12, 12, 12), np.int16)
-    paths = {kind: write(tmp_path / f"{kind}.nii.gz", array, np.eye(4)) for kind in ("ct", "label")}
+    paths = {
+        "ct": write(tmp_path / "ct.nii.gz", array - 100, np.eye(4)),
+        "label": write(tmp_path / "label.nii.gz", array, np.eye(4)),
+    }
     content = paths[damaged].read_bytes()
     paths[damaged].write_bytes(content[: int(keep * len(content))])
     with pytest.raises(TrainingError, match=rf"{damaged}\.nii\.gz: expected a .*file, found"):
@@ -107,11 +129,11 @@ def test_a_file_that_was_cut_is_refused_by_its_name(
 
 def test_a_pair_with_a_channel_is_a_volume(tmp_path: Path) -> None:
     array = np.arange(24, dtype=np.int16).reshape(2, 3, 4, 1)
-    image = write(tmp_path / "ct.nii.gz", array, np.eye(4))
+    image = write(tmp_path / "ct.nii.gz", array * 10 - 100, np.eye(4))
     label = write(tmp_path / "label.nii.gz", array.astype(np.uint8), np.eye(4))
     volume, labels = read_pair(image, label)
     assert volume.hu.shape == labels.labels.shape == (4, 3, 2)
-    assert volume.hu[3, 1, 0] == labels.labels[3, 1, 0] == array[0, 1, 3, 0]
+    assert (volume.hu[3, 1, 0] + 100) / 10 == labels.labels[3, 1, 0] == array[0, 1, 3, 0]
 
 
 def test_folds_keep_patients_together_and_are_nearly_equal() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from models.bundle import Bundle
 from models.bundle_folders import find_bundle
 from models.data.miniature import make_msd
 from models.errors import TrainingError
+from models.training.data_access import DataAccess
 from models.training.recipe import Recipe
-from models.training.recipe_data import DataAccess, RecipeData, people_of, read_data, reading_of
+from models.training.recipe_data import RecipeData, people_of, read_data, reading_of
 from tests.small_recipes import LABELS, LIVER_VOXELS, SHAPE, of_slices, with_recipe, write_pairs
 
 NAMES = ("a-1", "a-2", "b-1", "c-1", "d-1", "e-1")
@@ -79,6 +81,18 @@ def test_organs_that_the_data_set_does_not_label_are_unlabelled(
     assert set(np.unique(case.labels)) == {0, 1}
 
 
+def test_an_organ_that_is_taken_away_stays_known_in_the_files(
+    tiny_bundle: Bundle, read: Any
+) -> None:
+    recipe = recipe_of(tiny_bundle, labels={"kidney_left": None})
+    assert recipe.part("data")["other_labels"] == [1, 3]
+    case = read(labels={"kidney_left": None}).training[0]
+    assert case.unlabelled == {tiny_bundle.class_of["kidney_left"]}
+    assert tiny_bundle.class_of["kidney_left"] not in case.labels
+    explicit = recipe_of(tiny_bundle, labels={"kidney_left": None}, other_labels=[7])
+    assert explicit.part("data")["other_labels"] == [7, 3]
+
+
 def test_an_organ_without_a_value_is_unlabelled(read: Any, tiny_bundle: Bundle) -> None:
     labels = {"liver": 6, "kidney_left": None, "kidney_right": 2}
     case = read(labels=labels, other_labels=[1, 3]).training[0]
@@ -112,6 +126,46 @@ def test_an_organ_with_a_bad_status_is_unlabelled_in_a_recipe_of_pairs(
     assert first.unlabelled == {classes["liver"], classes["kidney_left"]}
     assert set(np.unique(first.labels)) == {0, classes["kidney_right"]}
     assert second.unlabelled == frozenset()
+
+
+def test_an_image_without_its_label_is_refused_unless_it_is_left_out(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    where = write_pairs(tmp_path / "pairs", "a", "b", "c")
+    (where / "b_label.nii.gz").unlink()
+    access = DataAccess(root=where, cache=tmp_path / "cache")
+    recipe = recipe_of(tiny_bundle)
+    with pytest.raises(TrainingError, match=r"label of every image, found none of 1: .*b_ct\.nii"):
+        read_data(recipe, access)
+    kept = read_data(recipe, replace(access, exclude=["b"]), on_own_grid=True)
+    assert [case.name for case in kept.training] == ["a", "c"]
+
+
+def test_mirrored_labels_are_refused_unless_they_are_left_out(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    where = write_pairs(tmp_path / "pairs", "a", "b")
+    write_pairs(where, "b", values={6: 6, 3: 2, 2: 3, 1: 1})
+    access = DataAccess(root=where, cache=tmp_path / "cache")
+    recipe = recipe_of(tiny_bundle)
+    told = r"b_label\.nii\.gz: expected kidney_right to the patient's right of kidney_left"
+    with pytest.raises(TrainingError, match=told):
+        list(read_data(recipe, access).training)
+    (case,) = read_data(recipe, replace(access, exclude=["b"])).training
+    assert case.name == "a"
+
+
+def test_what_may_be_wrong_with_a_whole_data_set_is_told(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    where = write_pairs(tmp_path / "pairs", "p1-portal", "p1-native", "p2")
+    told: list[str] = []
+    access = DataAccess(root=where, cache=tmp_path / "cache", on_warning=told.append)
+    read_data(recipe_of(tiny_bundle), access)
+    (text,) = told
+    assert "p1-native and p1-portal as two people" in text
+    read_data(recipe_of(tiny_bundle, patient_pattern="p[0-9]"), access)
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("on_own_grid", [True, False])

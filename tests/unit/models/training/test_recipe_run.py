@@ -13,9 +13,10 @@ import torch
 from models.bundle import Bundle
 from models.data.nifti import open_nifti, write_nifti
 from models.errors import TrainingError
+from models.training.data_access import DataAccess
 from models.training.pace import Progress
 from models.training.recipe import Recipe
-from models.training.recipe_data import DataAccess, read_data
+from models.training.recipe_data import read_data
 from models.training.recipe_run import run_recipe
 from tests.small_recipes import RECIPE, of_slices, with_recipe, write_pairs
 
@@ -138,7 +139,7 @@ def test_a_run_is_not_taken_up_with_other_labels_or_another_validation_set(
     with pytest.raises(TrainingError, match=told):
         run(exclude=[first])
     assert run().sha256 == trained.sha256
-    exchanged = {6: 6, 3: 2, 2: 3, 1: 1}
+    exchanged = {6: 1, 3: 3, 2: 2, 1: 6}
     write_pairs(tmp_path, *names, values=exchanged)
     told = "another run: image or labels are not as they were in [abcd], [abcd], [abcd], [abcd];"
     with pytest.raises(TrainingError, match=told):

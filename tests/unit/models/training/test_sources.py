@@ -35,7 +35,7 @@ def never(folder: Path) -> Volume:
 
 def write_pair(folder: Path, name: str, labels: np.ndarray, status: dict[str, str] | None) -> None:
     folder.mkdir(exist_ok=True)
-    hu = np.arange(60, dtype=np.int16).reshape(SHAPE)
+    hu = np.arange(-100, -40, dtype=np.int16).reshape(SHAPE)
     for kind, array in (("ct", hu), ("label", labels.astype(np.uint8))):
         image = nibabel.Nifti1Image(array.transpose(2, 1, 0), AFFINE)
         nibabel.save(image, folder / f"{name}_{kind}.nii.gz")
@@ -112,6 +112,21 @@ def test_a_name_that_tells_no_patient_is_refused(tmp_path: Path) -> None:
     write_pair(tmp_path / "train", "one", labels_with(6), None)
     with pytest.raises(TrainingError, match="found 'one'"):
         read_sources([{**PAIRS, "patient_pattern": "[0-9]+"}], tmp_path, NUMBERS, never)
+
+
+def test_a_status_without_an_organ_that_the_recipe_asks_for_is_refused(tmp_path: Path) -> None:
+    write_pair(tmp_path / "train", "one", labels_with(6), {"Liver": "bad"})
+    source = {**PAIRS, "status": {"liver": "liver"}, "unlabelled_when": {"*": ["bad"]}}
+    told = r"one_status\.json: expected a state of 'liver', found those of Liver"
+    with pytest.raises(TrainingError, match=told):
+        read_sources([source], tmp_path, NUMBERS, never)
+
+
+def test_hidden_files_are_no_pairs(tmp_path: Path) -> None:
+    write_pair(tmp_path / "train", "one", labels_with(6), None)
+    (tmp_path / "train" / "._one_ct.nii.gz").write_bytes(b"of macOS")
+    (case,) = read_sources([PAIRS], tmp_path, NUMBERS, never)
+    assert case.name == "one"
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from models.bundle import Bundle
 from models.data.miniature import make_png
 from models.errors import TrainingError
 from models.training.cases import UNKNOWN, Case
+from models.training.data_access import DataAccess
 from models.training.recipe import Recipe
-from models.training.recipe_data import DataAccess, RecipeData
+from models.training.recipe_data import RecipeData
 from models.training.recipe_run import run_recipe, train_on
 from models.training.run_folder import CONFIG
 from models.training.teacher import find_teacher, find_teachers, load_teacher, refuse_known
