@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from models.errors import TrainingError
 from models.training.plan import WARMUP, Schedule, Stage
 
 #: Share of the full rate with which a warm-up begins.
@@ -53,7 +54,13 @@ class StageLength:
     def _warmup(self) -> float:
         schedule = self.stage.schedule
         if schedule.warmup_epochs is not None and self.steps is not None:
-            return min(1.0, schedule.warmup_epochs * self.steps_per_epoch / self.steps)
+            rise = schedule.warmup_epochs * self.steps_per_epoch
+            if rise >= self.steps:  # the rate would never fall
+                raise TrainingError(
+                    f"{self.stage.name}: expected a warm-up shorter than the stage's "
+                    f"{self.steps} steps, found {rise:g}"
+                )
+            return rise / self.steps
         return WARMUP if schedule.warmup is None else schedule.warmup
 
 

@@ -31,34 +31,48 @@ def with_stand_ins(recipe: Recipe, folders: Sequence[Path]) -> Recipe:
     TrainingError
         If the recipe names no bundle, or none of the folders has one of them.
     """
-    content = dict(recipe.content)
-    names: list[str] = []
+    changes = _StandIns(folders)
+    content = changes.within(recipe.content)
+    first = content.get("first")
+    if isinstance(first, Mapping) and isinstance(first.get("train"), Mapping):
+        content["first"] = {**first, "train": changes.within(first["train"])}
+    if not changes.made:
+        raise TrainingError(f"{recipe.bundle.name}: expected a teacher in its recipe, found none")
+    return replace(recipe, content=content)
 
-    def stand_in(wanted: object) -> str:
-        name = Path(str(wanted)).name
-        found = [folder / name for folder in folders if is_bundle(folder / name)]
-        if not found:
-            places = " or ".join(map(str, folders))
-            raise TrainingError(f"expected the bundle {name} in {places}, found none")
-        names.append(name)
-        return str(found[0].resolve())
 
-    def taught(entry: Mapping[str, Any], part: str) -> dict[str, Any]:
+class _StandIns:
+    """Changes recipes, and counts the names that it has replaced."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.made = 0
+        self._folders = folders
+
+    def within(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        content = dict(recipe)
+        for part in ("distillation", "pseudo_labels"):
+            content = self._taught(content, part)
+        if isinstance(content.get("stages"), list):
+            content["stages"] = [
+                self._taught(stage, "distillation") if isinstance(stage, Mapping) else stage
+                for stage in content["stages"]
+            ]
+        initial = content.get("initial_weights")
+        if initial is not None and not str(initial).endswith(SUFFIXES):
+            content["initial_weights"] = self._of(initial)
+        return content
+
+    def _taught(self, entry: Mapping[str, Any], part: str) -> dict[str, Any]:
         settings = entry.get(part)
         if not isinstance(settings, Mapping) or "teacher" not in settings:
             return dict(entry)
-        return {**entry, part: {**settings, "teacher": stand_in(settings["teacher"])}}
+        return {**entry, part: {**settings, "teacher": self._of(settings["teacher"])}}
 
-    for part in ("distillation", "pseudo_labels"):
-        content = taught(content, part)
-    if isinstance(content.get("stages"), list):
-        content["stages"] = [
-            taught(stage, "distillation") if isinstance(stage, Mapping) else stage
-            for stage in content["stages"]
-        ]
-    initial = content.get("initial_weights")
-    if initial is not None and not str(initial).endswith(SUFFIXES):
-        content["initial_weights"] = stand_in(initial)
-    if not names:
-        raise TrainingError(f"{recipe.bundle.name}: expected a teacher in its recipe, found none")
-    return replace(recipe, content=content)
+    def _of(self, wanted: object) -> str:
+        name = Path(str(wanted)).name
+        found = [folder / name for folder in self._folders if is_bundle(folder / name)]
+        if not found:
+            places = " or ".join(map(str, self._folders))
+            raise TrainingError(f"expected the bundle {name} in {places}, found none")
+        self.made += 1
+        return str(found[0].resolve())

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 
 from models.bundle import Bundle
 from models.errors import TrainingError
+from models.training.data_access import DataAccess
 from models.training.first_run import FirstRun
 from models.training.pace import Progress
 from models.training.recipe import Recipe
-from models.training.recipe_data import DataAccess
 from models.training.recipe_run import run_recipe
 from tests.small_recipes import RECIPE, with_recipe, write_pairs
 
@@ -85,6 +85,17 @@ def test_what_is_held_out_is_so_of_both_runs(bundle: Bundle, tmp_path: Path) -> 
     run_recipe(changed(bundle), access, tmp_path / "run", device=torch.device("cpu"))
     first = Bundle.read(tmp_path / "run" / "first" / "tiny_quick")
     assert first.metadata["trained_on"]["cases"] == ["one"]
+
+
+def test_a_teacher_of_the_first_run_that_knows_what_is_held_out_is_refused(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    teacher = run(changed(bundle, first=None), tmp_path)  # knows one and two
+    train = {"distillation": {"teacher": f"{teacher.folder}/"}}
+    recipe = changed(bundle, first={"train": train})
+    access = DataAccess(root=tmp_path / "pairs", cache=tmp_path / "c", exclude=["two"])
+    with pytest.raises(TrainingError, match="this run holds out: two;"):
+        run_recipe(recipe, access, tmp_path / "other", device=torch.device("cpu"))
 
 
 def test_its_recipe_is_the_one_of_this_training_under_the_variants_changes(

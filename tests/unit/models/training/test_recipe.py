@@ -95,6 +95,13 @@ def test_another_length_holds_for_stages_with_warm_ups_of_their_own(tiny_bundle:
     assert (second.epochs, second.minutes) == (4, None)
 
 
+def test_another_length_holds_for_stages_that_inherit_their_warm_up(tiny_bundle: Bundle) -> None:
+    schedule = {"name": "warmup_cosine", "warmup_epochs": 2}
+    recipe = read(tiny_bundle, schedule=schedule, epochs=None, stages=[{"name": "a", "epochs": 8}])
+    (stage,) = recipe.lasting("epochs", 2).plan.stages
+    assert (stage.epochs, stage.schedule.warmup, stage.schedule.warmup_epochs) == (2, 0.25, None)
+
+
 def test_only_faults_of_settings_are_told_as_such() -> None:
     for fault in (KeyError("a"), TypeError("b"), ValueError("c")):
         with pytest.raises(TrainingError, match="incomplete or wrong"), configuration_errors():

@@ -12,9 +12,10 @@ import torch
 from models.bundle import Bundle
 from models.bundle_folders import SHIPPED, find_bundle
 from models.errors import TrainingError
+from models.training.data_access import DataAccess
 from models.training.feed import Feed
 from models.training.recipe import Recipe
-from models.training.recipe_data import DataAccess, RecipeData, read_data
+from models.training.recipe_data import RecipeData, read_data
 from models.training.recipe_feed import feed_of
 from models.variants import make_variant, variants_of
 from tests.small_recipes import RECIPE, SHAPE, of_slices, with_recipe, write_pairs

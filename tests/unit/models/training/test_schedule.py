@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from models.errors import TrainingError
 from models.training.plan import Optimiser, Schedule, Stage
 from models.training.schedule import StageLength, rate_factor
 
@@ -56,6 +57,15 @@ def test_a_warm_up_in_epochs_ends_with_them() -> None:
     assert rates[:7] == sorted(rates[:7])
     assert rates[6:] == sorted(rates[6:], reverse=True)
     assert 0 < rates[-1] < 0.005
+
+
+@pytest.mark.parametrize("warmup_epochs", [5, 5.5, 50])
+def test_a_warm_up_that_leaves_no_time_is_refused(warmup_epochs: float) -> None:
+    """The rate would rise for as long as the stage lasts, and never fall."""
+    schedule = Schedule(name="warmup_cosine", warmup_epochs=warmup_epochs)
+    length = StageLength(stage=replace(STAGE, schedule=schedule), samples=10)
+    with pytest.raises(TrainingError, match=r"a warm-up shorter than the stage's 15 steps, found"):
+        length.learning_rate(0, 0.0)
 
 
 def test_where_time_decides_the_rate_follows_it() -> None:

@@ -39,6 +39,16 @@ def test_every_bundle_that_a_recipe_names_is_replaced(tiny_bundle: Bundle) -> No
     assert recipe.content["distillation"] == {"teacher": name, "weight": 0.3}
 
 
+def test_bundles_that_a_first_run_names_are_replaced_too(tiny_bundle: Bundle) -> None:
+    train = {"distillation": {"teacher": "tiny"}, "initial_weights": "tiny", "steps": 3}
+    recipe = recipe_of(tiny_bundle, first={"variant": "quick", "train": train})
+    place = str(tiny_bundle.folder.resolve())
+    assert with_stand_ins(recipe, [tiny_bundle.folder.parent]).content["first"] == {
+        "variant": "quick",
+        "train": {"distillation": {"teacher": place}, "initial_weights": place, "steps": 3},
+    }
+
+
 def test_a_folder_without_the_bundle_is_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
     recipe = recipe_of(tiny_bundle, distillation={"teacher": "tiny"})
     with pytest.raises(TrainingError, match=r"the bundle tiny in .*nowhere or .*, found none"):
