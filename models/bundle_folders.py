@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from models.bundle import Bundle
@@ -64,18 +65,33 @@ def _models_in(root: Path) -> tuple[dict[str, Path], list[BundleError]]:
     return there, faults
 
 
-def bundles_in(root: Path) -> list[Bundle]:
+def bundles_in(root: Path, on_fault: Callable[[BundleError], None]) -> list[Bundle]:
     """Every bundle in `root`, or `root` itself where it is one; by name.
+
+    Parameters
+    ----------
+    on_fault
+        Told what is wrong with each that cannot be read.
 
     Raises
     ------
     BundleError
-        If there is none, or one is damaged.
+        If there is none.
     """
-    paths = [root] if _is_model(root) else [p for p in sorted(root.glob("*")) if _is_model(p)]
-    if not paths:
-        raise BundleError(f"expected models in {root}, found none")
-    return [_read_model(path.resolve()) for path in paths]
+    if _is_model(root):
+        return [_read_model(root.resolve())]
+    there, faults = _models_in(root)
+    bundles = []
+    for path in there.values():
+        try:
+            bundles.append(_read_model(path.resolve()))
+        except BundleError as exc:
+            faults.append(exc)
+    if not bundles:
+        raise faults[0] if faults else BundleError(f"expected models in {root}, found none")
+    for fault in faults:
+        on_fault(fault)
+    return bundles
 
 
 def _is_model(path: Path) -> bool:

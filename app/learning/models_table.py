@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from models.variants import variants_of
 
 def run_models(root: Path | None, *, as_json: bool) -> int:
     """Print the bundles in a folder, or those that come with the package."""
-    entries = [entry_of(bundle) for bundle in bundles_in(root or SHIPPED)]
+    bundles = bundles_in(
+        root or SHIPPED, lambda fault: print(f"left out: {fault}", file=sys.stderr)
+    )
+    entries = [entry_of(bundle) for bundle in bundles]
     print(json.dumps(entries, indent=2, ensure_ascii=False) if as_json else table(entries))
     return 0
 

@@ -113,7 +113,9 @@ def load(
         severity: Severity = "error" if record.wants_label else "warning"
         loaded.blame("missing image", record.image, ("an image", "none"), severity)
     if record.label is None and record.wants_label:
-        loaded.blame("missing label", record.image, ("a label of this image", "none"))
+        # of slices and series it is usual that some are not labelled
+        severity = "error" if record.kind == "nifti" else "warning"
+        loaded.blame("missing label", record.image, ("a label of this image", "none"), severity)
     if record.label is not None and not record.label.exists():
         loaded.blame("missing label", record.label, ("a label", "none"))
     if loaded.problems and not record.image.exists():
@@ -174,7 +176,6 @@ def _load_png(
 ) -> None:
     record = loaded.record
     greys = read_greys(record.image)
-    loaded.blame("no windowed greys", record.image, grey_fault(greys))
     low, high = window_hu
     hu = np.rint(low + greys * np.float32(high - low)).astype(np.int16)[None]
     geometry = VolumeGeometry.from_spacing(hu.shape, (PNG_SPACING_MM,) * 3)
@@ -187,6 +188,8 @@ def _load_png(
         loaded.blame("another grid", record.label, fault)
         return
     loaded.label_map = LabelMap(labels=np.ascontiguousarray(labels), geometry=geometry)
+    if ((labels > 0) & (labels != UNKNOWN_VALUE)).any():  # without an organ it may be dark
+        loaded.blame("no windowed greys", record.image, grey_fault(greys))
 
 
 def _load_dicom(loaded: Loaded, dicom: DicomReader | None) -> None:

@@ -22,6 +22,8 @@ LIGHT_HU = (-1100, -50)
 LEAST_LIGHT_SHARE = 0.002
 #: Of a slice's brightest grey: 12-bit values in a 16-bit file reach a sixteenth of white.
 LEAST_GREY = 0.125
+#: Of the larger of two organs; a smaller one is a few stray voxels, which may lie anywhere.
+LEAST_SHARE = 0.02
 UNKNOWN_VALUE = 255
 
 
@@ -114,9 +116,9 @@ def hu_fault(extent: Extent) -> tuple[str, str] | None:
 
 
 def grey_fault(greys: NDArray[np.float32]) -> tuple[str, str] | None:
-    """Why greys of 0 to 1 show no window of HU; an image that is black throughout may be air."""
+    """Why greys of 0 to 1 of a slice with organs show no window of HU, as (expected, found)."""
     most = float(greys.max(initial=0))
-    if not 0 < most < LEAST_GREY:
+    if most >= LEAST_GREY:
         return None
     return (
         "greys from black to white, each end of a window of HU",
@@ -175,14 +177,14 @@ def mirror_fault(
     """Why labels in canonical order look mirrored, as (expected, found).
 
     Nothing in an affine tells that it is wrong, but anatomy does, situs inversus (1 in 10,000)
-    apart.
+    apart. Organs of which there are stray voxels alone do not count.
     """
     for right, left in RIGHT_OF:
         if right not in label_values or left not in label_values:
             continue
-        first = _mean_column(labels, label_values[right])
-        second = _mean_column(labels, label_values[left])
-        if first is not None and second is not None and first >= second:
+        one, first = _mean_column(labels, label_values[right])
+        other, second = _mean_column(labels, label_values[left])
+        if min(one, other) > LEAST_SHARE * max(one, other) and first >= second:
             return (
                 f"{right} to the patient's right of {left}",
                 "the reverse: an affine that mirrors, swapped labels, or situs inversus",
@@ -190,9 +192,10 @@ def mirror_fault(
     return None
 
 
-def _mean_column(labels: NDArray[np.uint8], value: int) -> float | None:
+def _mean_column(labels: NDArray[np.uint8], value: int) -> tuple[int, float]:
+    """Number of voxels, and where they are in the mean."""
     counts = np.zeros(labels.shape[2], np.int64)
     for plane in labels:
         counts += (plane == value).sum(axis=0)
     total = int(counts.sum())
-    return float(counts @ np.arange(len(counts))) / total if total else None
+    return total, float(counts @ np.arange(len(counts))) / max(1, total)

@@ -25,7 +25,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from models.bundle import Bundle
@@ -109,12 +108,12 @@ class Recipe:
     def lasting(self, name: str, value: float) -> Recipe:
         """The same recipe with another length: `epochs`, `steps` or `minutes` of every stage.
 
-        A warm-up in epochs keeps its share of the whole.
+        A warm-up in epochs keeps its share of the whole where that is known.
         """
-        content = _without_length(self.content)
+        content = _without_length(self.content, {}, name)
         if isinstance(content.get("stages"), list):
             content["stages"] = [
-                _without_length(stage, self.content) if isinstance(stage, Mapping) else stage
+                _without_length(stage, self.content, name) if isinstance(stage, Mapping) else stage
                 for stage in content["stages"]
             ]
         return replace(self, content={**content, name: value})
@@ -155,16 +154,20 @@ def _labels_of(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _without_length(
-    entry: Mapping[str, Any], inherited: Mapping[str, Any] = MappingProxyType({})
+    entry: Mapping[str, Any], inherited: Mapping[str, Any], wanted: str
 ) -> dict[str, Any]:
+    """A stage, or what holds for all, without a length; `wanted` is the kind of the next one."""
     content = {key: value for key, value in entry.items() if key not in LENGTHS}
     schedule = entry.get("schedule", inherited.get("schedule"))
+    rise = schedule.get("warmup_epochs") if isinstance(schedule, Mapping) else None
+    if not isinstance(schedule, Mapping) or not isinstance(rise, (int, float)):
+        return content
+    others = {key: value for key, value in schedule.items() if key != "warmup_epochs"}
     epochs = (entry if LENGTHS & entry.keys() else inherited).get("epochs")
-    if isinstance(schedule, Mapping) and isinstance(epochs, (int, float)) and epochs > 0:
-        rise = schedule.get("warmup_epochs")
-        if isinstance(rise, (int, float)) and 0 < rise < epochs:
-            others = {key: value for key, value in schedule.items() if key != "warmup_epochs"}
-            content["schedule"] = {**others, "warmup": rise / epochs}
+    if isinstance(epochs, (int, float)) and 0 < rise < epochs:
+        content["schedule"] = {**others, "warmup": rise / epochs}
+    elif wanted != "epochs":  # a share of nothing that is known
+        content["schedule"] = others
     return content
 
 

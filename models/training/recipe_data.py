@@ -109,7 +109,12 @@ def reading_of(recipe: Recipe, dicom: DicomReader | None = None) -> Reading:
         unknown=unknown,
         window_hu=(window.low_hu, window.high_hu),
         shades=None if shades is None else read_shades(shades),
-        status=status_rules(data.get("status"), data.get("unlabelled_when"), bundle.class_of),
+        status=status_rules(
+            data.get("status"),
+            data.get("unlabelled_when"),
+            {organ: number for organ, number in bundle.class_of.items() if organ in labels},
+            bundle.class_of,
+        ),
         dicom=dicom,
         organs=bundle.class_of,
     )
@@ -163,7 +168,7 @@ def _from_data_set(recipe: Recipe, access: DataAccess, on_own_grid: bool) -> Rec
     if not isinstance(share, (int, float)):
         raise TrainingError(f"data.validation_share: expected a number, found {share!r}")
     reading, found = reading_of(recipe, access.dicom), _open(recipe, access)
-    _refuse_unlabelled(found.records, access)
+    _tell_unlabelled(found.records, access)
     # split before anything is left out: who validates does not depend on who takes part
     split = split_patients(found.records, share, recipe.seed)
     training = [record for record in split.training if access.admits(record)]
@@ -181,21 +186,29 @@ def _from_data_set(recipe: Recipe, access: DataAccess, on_own_grid: bool) -> Rec
     )
 
 
-def _refuse_unlabelled(records: Iterable[Record], access: DataAccess) -> None:
-    """Raise TrainingError for images whose labels are missing, rather than pass over them."""
-    bare = [r for r in records if r.label is None and r.wants_label and access.admits(r)]
-    if bare:
-        some = ", ".join(str(record.image) for record in bare[:5])
+def _tell_unlabelled(records: Iterable[Record], access: DataAccess) -> None:
+    """Raise TrainingError where the label of a volume is missing, or all are; tell of slices."""
+    there = [record for record in records if record.wants_label and access.admits(record)]
+    bare = [record for record in there if record.label is None]
+    if not bare:
+        return
+    some = ", ".join(record.name for record in bare[:5]) + (", ..." if len(bare) > 5 else "")
+    if len(bare) == len(there) or any(record.kind == "nifti" for record in bare):
         raise TrainingError(
-            f"expected a label of every image, found none of {len(bare)}: {some}"
-            f"{' and others' if len(bare) > 5 else ''}; --exclude NAME leaves one out"
+            f"expected a label of every image, found none of {len(bare)} of {len(there)}: {some}; "
+            "--exclude NAME leaves one out"
+        )
+    if access.on_warning is not None:
+        access.on_warning(
+            f"{len(bare)} of {len(there)} images have no label and are left out: {some}"
         )
 
 
 def _excluded(there: Iterable[Named], access: DataAccess) -> frozenset[str]:
-    return frozenset(
-        name for one in there if access.excludes(one) for name in (one.name, one.patient)
-    )
+    """Names of what is kept out, and of the patients of whom nothing is left."""
+    there = list(there)
+    out = {n for one in there if access.excludes(one) for n in (one.name, one.patient)}
+    return frozenset(out - {one.patient for one in there if access.admits(one)})
 
 
 def people_of(recipe: Recipe, access: DataAccess) -> list[Named]:

@@ -45,6 +45,10 @@ class StageLength:
         assert self.steps is not None
         return min(1.0, steps / self.steps)
 
+    def check(self) -> None:
+        """Raise TrainingError where the warm-up leaves no time for the rest."""
+        self._warmup()
+
     def learning_rate(self, steps: int, trained_s: float) -> float:
         """The rate of the step that comes next."""
         share = self.done(steps, trained_s)

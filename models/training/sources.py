@@ -10,6 +10,7 @@ import numpy as np
 
 from models.data.listing import is_hidden
 from models.data.patients import patient_in
+from models.data.problems import mirror_fault
 from models.errors import TrainingError
 from models.geometry import LabelMap, Volume, VolumeGeometry
 from models.json_files import read_object
@@ -47,7 +48,8 @@ def read_sources(
     Raises
     ------
     TrainingError
-        If a file is missing or a source names an organ that the network does not have.
+        If a file is missing or cannot be used, labels are mirrored, or a source names an organ that
+        the network does not have.
     """
     cases: list[Case] = []
     for source in sources:
@@ -93,6 +95,7 @@ def _unlabelled_by_status(source: Mapping[str, Any], where: Path) -> set[str]:
     return {
         organ
         for organ, key in source.get("status", {}).items()
+        if key is not None and organ in source["labels"]
         if _state(status, key, where) in when.get(organ, when.get("*", ()))
     }
 
@@ -141,7 +144,7 @@ def _case(
     missing: set[str],
 ) -> Case:
     labelled = {organ: value for organ, value in source["labels"].items() if organ not in missing}
-    return Case.from_volume(
+    case = Case.from_volume(
         volume,
         labels,
         name=name,
@@ -149,6 +152,9 @@ def _case(
         classes={value: numbers[organ] for organ, value in labelled.items()},
         unlabelled=[number for organ, number in numbers.items() if organ not in labelled],
     )
+    if (fault := mirror_fault(case.labels, numbers)) is not None:
+        raise TrainingError(f"{name}: expected {fault[0]}, found {fault[1]}")
+    return case
 
 
 def _patient(name: str, pattern: str) -> str:

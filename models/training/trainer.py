@@ -20,6 +20,7 @@ from models.training.pace import Progress
 from models.training.parallel import joined
 from models.training.plan import TrainingPlan
 from models.training.run_folder import RunFolder
+from models.training.schedule import StageLength
 from models.training.session import Session, TrainingResult, Validate
 from models.training.stop_request import StopRequest
 
@@ -55,7 +56,8 @@ def train(
     ------
     TrainingError
         If the feed is empty, the checkpoint is of another run, the loss or its gradient is no
-        longer finite, a teacher is missing, or there are more processes than samples in a step.
+        longer finite, a teacher is missing, a warm-up is as long as its stage, or there are more
+        processes than samples in a step.
     OutOfMemoryError
         If the device cannot hold a batch.
     KeyboardInterrupt
@@ -69,6 +71,7 @@ def train(
             raise TrainingError(f"expected the network of the teacher {name!r}, found none")
     with joined(device or torch.device("cpu")) as processes, StopRequest() as stop:
         for stage in plan.stages:
+            StageLength(stage=stage, samples=len(feed)).check()
             if stage.group < processes.count:
                 raise TrainingError(
                     f"stage {stage.name}: {stage.group} samples a step (batch x accumulate) are "

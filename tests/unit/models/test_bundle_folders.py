@@ -10,7 +10,7 @@ import pytest
 from pydicom.sr.codedict import codes
 
 from models.bundle import Bundle
-from models.bundle_folders import DEFAULT_MODEL, SHIPPED, find_bundle, is_bundle
+from models.bundle_folders import DEFAULT_MODEL, SHIPPED, bundles_in, find_bundle, is_bundle
 from models.errors import BundleError
 
 #: Larger weights would not fit the package.
@@ -49,6 +49,9 @@ def test_a_damaged_neighbour_stops_only_those_who_might_mean_it(
     half.parent.mkdir(parents=True)
     half.write_text('{"a":')
     assert find_bundle("tiny", tmp_path).name == "tiny"
+    faults: list[BundleError] = []
+    assert [bundle.name for bundle in bundles_in(tmp_path, faults.append)] == ["tiny"]
+    assert ["inference.json" in str(fault) for fault in faults] == [True]
     for name in ("half", None):
         with pytest.raises(BundleError, match=r"inference\.json"):
             find_bundle(name, tmp_path)

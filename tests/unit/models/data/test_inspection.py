@@ -11,6 +11,7 @@ import pytest
 
 from models.data.inspection import Look, inspect_records, shared_problems
 from models.data.label_values import BTCV
+from models.data.problems import mirror_fault
 from models.data.records import Record
 from tests.datasets.tiny import AFFINE_RAS, SHAPE, body, organs, write, write_case, write_png
 
@@ -172,7 +173,6 @@ def test_slices_without_a_patient_are_warned_of(tmp_path: Path) -> None:
         (np.array([[0, 2500]], np.uint16), "3.8 % of white"),  # HU + 1024
         (np.array([[0, 1]], np.uint8), "0.4 % of white"),
         (np.array([[0, 9000]], np.uint16), None),
-        (np.array([[0, 0]], np.uint8), None),  # air
     ],
 )
 def test_slices_of_stored_values_are_told_from_greys(
@@ -187,6 +187,29 @@ def test_slices_of_stored_values_are_told_from_greys(
         (problem,) = problems
         assert (problem.kind, problem.severity) == ("no windowed greys", "error")
         assert found in problem.found
+
+
+def test_a_slice_without_an_organ_may_be_dark(tmp_path: Path) -> None:
+    records = slices(tmp_path, {"1": 1, "2": 0}, patient="p")
+    for pixels in ([[0, 0]], [[0, 28]]):  # air, and the table's edge in it
+        write_png(records[1].image, np.array(pixels, np.uint8))
+        assert inspect_records(records, {"liver": 1}).problems == []
+
+
+def test_slices_without_a_mask_are_warned_of(tmp_path: Path) -> None:
+    first, second = slices(tmp_path, {"1": 1, "2": 1}, patient="p")
+    (problem,) = inspect_records([first, replace(second, label=None)], {"liver": 1}).problems
+    assert (problem.kind, problem.severity) == ("missing label", "warning")
+
+
+def test_stray_voxels_of_an_organ_tell_nothing_of_sides(tmp_path: Path) -> None:
+    labels = np.zeros((4, 20, 40), np.uint8)
+    labels[:, 2:12, 5:15] = 2  # right kidney
+    labels[0, 0, 0] = 3
+    values = {"kidney_right": 2, "kidney_left": 3}
+    assert mirror_fault(labels, values) is None
+    labels[:, 2:6, 0:2] = 3
+    assert mirror_fault(labels, values) is not None
 
 
 def test_names_that_differ_in_their_phase_are_warned_of_as_one_person(tmp_path: Path) -> None:

@@ -102,6 +102,15 @@ def test_another_length_holds_for_stages_that_inherit_their_warm_up(tiny_bundle:
     assert (stage.epochs, stage.schedule.warmup, stage.schedule.warmup_epochs) == (2, 0.25, None)
 
 
+def test_a_warm_up_in_epochs_of_a_stage_in_steps_does_not_outlast_another_length(
+    tiny_bundle: Bundle,
+) -> None:
+    schedule = {"name": "warmup_cosine", "warmup_epochs": 2}
+    recipe = read(tiny_bundle, schedule=schedule, epochs=None, stages=[{"name": "a", "steps": 8}])
+    (stage,) = recipe.lasting("steps", 2).plan.stages
+    assert (stage.steps, stage.schedule.warmup_epochs) == (2, None)
+
+
 def test_only_faults_of_settings_are_told_as_such() -> None:
     for fault in (KeyError("a"), TypeError("b"), ValueError("c")):
         with pytest.raises(TrainingError, match="incomplete or wrong"), configuration_errors():

@@ -135,10 +135,56 @@ def test_an_image_without_its_label_is_refused_unless_it_is_left_out(
     (where / "b_label.nii.gz").unlink()
     access = DataAccess(root=where, cache=tmp_path / "cache")
     recipe = recipe_of(tiny_bundle)
-    with pytest.raises(TrainingError, match=r"label of every image, found none of 1: .*b_ct\.nii"):
+    with pytest.raises(
+        TrainingError, match="label of every image, found none of 1 of 3: b; --excl"
+    ):
         read_data(recipe, access)
     kept = read_data(recipe, replace(access, exclude=["b"]), on_own_grid=True)
     assert [case.name for case in kept.training] == ["a", "c"]
+
+
+def test_slices_without_a_mask_are_left_out_and_told(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    for folder, names in (("images", "abc"), ("masks", "ac")):
+        (tmp_path / folder / "p").mkdir(parents=True)
+        for name in names:
+            Image.new("L", (32, 32), 6).save(tmp_path / folder / "p" / f"{name}.png")
+    for path in (tmp_path / "images" / "p").iterdir():
+        Image.new("L", (32, 32), 200).save(path)
+    told: list[str] = []
+    access = DataAccess(root=tmp_path, cache=tmp_path / "cache", on_warning=told.append)
+    recipe = recipe_of(of_slices(tiny_bundle), layout="png")
+    assert [case.name for case in read_data(recipe, access, on_own_grid=True).training] == [
+        "p/a",
+        "p/c",
+    ]
+    assert told == ["1 of 3 images have no label and are left out: p/b"]
+    for path in (tmp_path / "masks" / "p").iterdir():
+        path.unlink()
+    with pytest.raises(TrainingError, match="expected a label of every image, found none of 3"):
+        read_data(recipe, access)
+
+
+def test_who_has_other_volumes_left_is_not_held_out(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    where = write_pairs(tmp_path / "pairs", "p1-portal", "p1-native", "p2-portal")
+    recipe = recipe_of(tiny_bundle, patient_pattern="p[0-9]")
+
+    def excluded(*names: str) -> frozenset[str]:
+        access = DataAccess(root=where, cache=tmp_path / "cache", exclude=names)
+        return read_data(recipe, access).excluded
+
+    assert excluded("p1-portal") == {"p1-portal"}
+    assert excluded("p1-portal", "p1-native") == {"p1-portal", "p1-native", "p1"}
+    assert excluded("p2") == {"p2-portal", "p2"}
+
+
+def test_an_organ_without_a_label_needs_no_state(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    where = write_pairs(tmp_path / "pairs", "a")
+    (where / "a_status.json").write_text('{"liver": "good"}')
+    status = {"liver": "liver", "kidney_left": "Lkid", "kidney_right": None}
+    access = DataAccess(root=where, cache=tmp_path / "cache")
+    recipe = recipe_of(tiny_bundle, **status_of(status), labels={"kidney_left": None})
+    (case,) = read_data(recipe, access, on_own_grid=True).training
+    assert case.unlabelled == {tiny_bundle.class_of["kidney_left"]}
 
 
 def test_mirrored_labels_are_refused_unless_they_are_left_out(

@@ -65,7 +65,7 @@ def test_a_warm_up_that_leaves_no_time_is_refused(warmup_epochs: float) -> None:
     schedule = Schedule(name="warmup_cosine", warmup_epochs=warmup_epochs)
     length = StageLength(stage=replace(STAGE, schedule=schedule), samples=10)
     with pytest.raises(TrainingError, match=r"a warm-up shorter than the stage's 15 steps, found"):
-        length.learning_rate(0, 0.0)
+        length.check()
 
 
 def test_where_time_decides_the_rate_follows_it() -> None:

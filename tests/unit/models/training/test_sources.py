@@ -122,6 +122,12 @@ def test_a_status_without_an_organ_that_the_recipe_asks_for_is_refused(tmp_path:
         read_sources([source], tmp_path, NUMBERS, never)
 
 
+def test_mirrored_labels_are_refused(tmp_path: Path) -> None:
+    write_pair(tmp_path / "train", "one", labels_with(1, 1, 0, 6, 6), None)  # i leads to the left
+    with pytest.raises(TrainingError, match="one: expected liver to the patient's right of spleen"):
+        read_sources([PAIRS], tmp_path, NUMBERS, never)
+
+
 def test_hidden_files_are_no_pairs(tmp_path: Path) -> None:
     write_pair(tmp_path / "train", "one", labels_with(6), None)
     (tmp_path / "train" / "._one_ct.nii.gz").write_bytes(b"of macOS")
