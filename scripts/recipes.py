@@ -139,17 +139,18 @@ def _processor_s() -> float:
 def _dice(path: Path) -> dict[str, Any]:
     """Mean Dice over organs, and that of the lowest, each the mean over patients.
 
-    A patient's slices, where each is a case, are put together: Dice times the sum of the two
-    volumes is twice what they share.
+    A patient's slices, where each is a case, are put together: their voxels are counted as one.
     """
     shared: dict[tuple[str, str], float] = {}
     total: dict[tuple[str, str], float] = {}
-    for case in json.loads(path.read_text())["cases"]:
-        for organ, measures in case["organs"].items():
-            key = organ, case["patient"]
-            both = measures["volume_ml"] + measures["truth_ml"]
+    evaluation = json.loads(path.read_text())
+    for case in evaluation["cases"]:
+        confusion = case["confusion"]  # truth x prediction, background first
+        for at, organ in enumerate(evaluation["organs"], 1):
+            key = organ["name"], case["patient"]
+            both = sum(confusion[at]) + sum(row[at] for row in confusion)
             total[key] = total.get(key, 0.0) + both
-            shared[key] = shared.get(key, 0.0) + (measures["dice"] or 0.0) * both
+            shared[key] = shared.get(key, 0.0) + 2 * confusion[at][at]
     by_organ: dict[str, list[float]] = {}
     for (organ, patient), both in total.items():
         if both:

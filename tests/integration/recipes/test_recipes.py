@@ -126,16 +126,21 @@ def test_an_evaluation_has_all_its_figures(
     assert "of these cases: figures of them tell nothing of others" in capsys.readouterr().out
     evaluation = json.loads((out / "evaluation.json").read_text())
     organs = [organ for case in evaluation["cases"] for organ in case["organs"].values()]
+    real = [n for case in evaluation["cases"] for n in np.sum(case["confusion"], axis=1)[1:]]
     assert len({case["patient"] for case in evaluation["cases"]}) == 2
-    assert sum(organ["truth_ml"] for organ in organs) == pytest.approx(
-        labelled_ml(trained.data, organ_values(trained.bundle))
-    )
-    for organ in organs:
+    slices = trained.recipe.model == "mobilenetv3_rsna"
+    assert {case["spacing_stated"] for case in evaluation["cases"]} == {not slices}
+    # pixels stand for 1 mm where none is stated, and for no volume
+    found_ml = sum(real) / 1000 if slices else sum(organ["truth_ml"] for organ in organs)
+    assert found_ml == pytest.approx(labelled_ml(trained.data, organ_values(trained.bundle)))
+    for voxels, organ in zip(real, organs, strict=True):
         for measure in ("dice", "iou", "nsd", "precision", "recall", "accuracy", "auc"):
             assert organ[measure] is None or 0 <= organ[measure] <= 1
-        if organ["truth_ml"]:
+        if voxels:
             assert organ["dice"] is not None
             assert organ["auc"] is not None
+            assert organ["volume_error_percent"] is not None
+        assert (organ["volume_ml"] is None) == slices
         assert organ["hd95_mm"] is None or 0 <= organ["hd95_mm"] < 600
     with (out / "cases.csv").open() as stream:
         rows = list(csv.DictReader(stream))
