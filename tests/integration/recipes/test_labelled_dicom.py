@@ -156,4 +156,4 @@ def test_a_series_without_labels_is_no_training_case(
     with_recipe(tiny_bundle, RECIPE)
     run = ["--run", str(tmp_path / "run"), "-q"]
     assert main(["train", *options(tiny_bundle, data), *run]) == 20
-    assert "expected at least" in capsys.readouterr().err
+    assert "expected a label of every image, found none of 2" in capsys.readouterr().err
