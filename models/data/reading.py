@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeGuard
 
@@ -140,14 +141,22 @@ def _poor(record: Record, reading: Reading) -> frozenset[int]:
     if record.status is None or not reading.status:
         return frozenset()
     status = read_object(record.status, TrainingError)
-    for rule in reading.status.values():
-        if rule.key not in status:
-            raise TrainingError(
-                f"{record.status}: expected a state of {rule.key!r}, found those of "
-                f"{', '.join(status) or 'nothing'}"
-            )
-    found = {number: status[rule.key] for number, rule in reading.status.items()}
+    found = {n: state_of(status, rule.key, record.status) for n, rule in reading.status.items()}
     return _given_up(found, reading.status)
+
+
+def state_of(status: Mapping[str, Any], key: str, path: Path) -> Any:
+    """What a status file says of one organ.
+
+    Raises
+    ------
+    TrainingError
+        If it says nothing: a misspelt key would make poor labels good ones.
+    """
+    if key not in status:
+        known = ", ".join(status) or "nothing"
+        raise TrainingError(f"{path}: expected a state of {key!r}, found those of {known}")
+    return status[key]
 
 
 def _given_up(found: Mapping[int, object], rules: Mapping[int, StatusRule]) -> frozenset[int]:

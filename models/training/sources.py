@@ -11,6 +11,7 @@ import numpy as np
 from models.data.listing import is_hidden
 from models.data.patients import patient_in
 from models.data.problems import mirror_fault
+from models.data.reading import state_of
 from models.errors import TrainingError
 from models.geometry import LabelMap, Volume, VolumeGeometry
 from models.json_files import read_object
@@ -96,16 +97,8 @@ def _unlabelled_by_status(source: Mapping[str, Any], where: Path) -> set[str]:
         organ
         for organ, key in source.get("status", {}).items()
         if key is not None and organ in source["labels"]
-        if _state(status, key, where) in when.get(organ, when.get("*", ()))
+        if state_of(status, key, where) in when.get(organ, when.get("*", ()))
     }
-
-
-def _state(status: Mapping[str, Any], key: str, where: Path) -> Any:
-    if key not in status:
-        raise TrainingError(
-            f"{where}: expected a state of {key!r}, found those of {', '.join(status) or 'nothing'}"
-        )
-    return status[key]
 
 
 def _read_single(
