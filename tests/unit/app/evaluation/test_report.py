@@ -162,6 +162,15 @@ def test_the_page_says_which_cases_the_model_has_learnt_from() -> None:
     assert page.texts[shown + 1] == "learnt from"
 
 
+def test_many_cases_learnt_from_are_counted_rather_than_listed() -> None:
+    """Of slices there are thousands, and each is marked where it stands."""
+    measured = replace(evaluation(), learnt_cases=tuple(f"slice-{n}" for n in range(500)))
+    text = render_report(measured, summarise(measured))
+    header = text[: text.index("</header>")]
+    assert "slice-10, slice-11 and 488 more." in header
+    assert "slice-12" not in header
+
+
 def test_the_page_says_that_no_case_is_known_to_have_been_learnt_from() -> None:
     text = _render()
 
