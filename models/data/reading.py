@@ -73,7 +73,10 @@ class Reading:
 
     @property
     def settings(self) -> dict[str, object]:
-        """All that decides what comes out, in types that JSON has; `organs` refuse or do not."""
+        """All that decides what comes out, in types that JSON has.
+
+        Without `organs`: by them a case is refused or not, but they change none.
+        """
         return {
             "classes": sorted(self.classes.items()),
             "unlabelled": sorted(self.unlabelled),
@@ -128,8 +131,9 @@ def read_case(record: Record, reading: Reading) -> Case:
         unlabelled=sorted(missing),
         spacing_stated=record.states_spacing,
     )
-    fault = mirror_fault(case.labels, reading.organs)
-    if fault is not None and record.kind != "png":  # one slice shows too little to be sure
+    if record.kind == "png":  # one slice shows too little to tell sides
+        return case
+    if (fault := mirror_fault(case.labels, reading.organs)) is not None:
         raise TrainingError(
             f"{record.label}: expected {fault[0]}, found {fault[1]}; --exclude leaves it out"
         )
