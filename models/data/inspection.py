@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.data.layouts_dicom import DicomReader
 from models.data.loading import Loaded, load
-from models.data.problems import UNKNOWN_VALUE, Problem, Severity, mirror_fault
+from models.data.problems import UNKNOWN_VALUE, Problem, mirror_fault
 from models.data.records import Record
 from models.geometry import VolumeGeometry
 from models.orientation import AxisOrder
@@ -87,8 +87,7 @@ class Inspection:
         labels = np.zeros(canonical.shape, np.uint8)
         if loaded.label_map is not None and record.label is not None:
             labels = order.apply(loaded.label_map.labels)
-            severity: Severity = "warning" if record.kind == "png" else "error"
-            loaded.blame("mirrored", record.label, mirror_fault(labels, label_values), severity)
+            loaded.blame("mirrored", record.label, mirror_fault(labels, label_values))
         self.problems += loaded.problems
         self.measured.append(_measured(loaded, canonical))
         k = _best_slice(labels)

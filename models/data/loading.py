@@ -113,9 +113,7 @@ def load(
         severity: Severity = "error" if record.wants_label else "warning"
         loaded.blame("missing image", record.image, ("an image", "none"), severity)
     if record.label is None and record.wants_label:
-        # of slices and series it is usual that some are not labelled
-        severity = "error" if record.kind == "nifti" else "warning"
-        loaded.blame("missing label", record.image, ("a label of this image", "none"), severity)
+        loaded.blame("missing label", record.image, ("a label of this image", "none"))
     if record.label is not None and not record.label.exists():
         loaded.blame("missing label", record.label, ("a label", "none"))
     if loaded.problems and not record.image.exists():

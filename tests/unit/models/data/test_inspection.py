@@ -196,10 +196,10 @@ def test_a_slice_without_an_organ_may_be_dark(tmp_path: Path) -> None:
         assert inspect_records(records, {"liver": 1}).problems == []
 
 
-def test_slices_without_a_mask_are_warned_of(tmp_path: Path) -> None:
+def test_slices_without_a_mask_are_told(tmp_path: Path) -> None:
     first, second = slices(tmp_path, {"1": 1, "2": 1}, patient="p")
     (problem,) = inspect_records([first, replace(second, label=None)], {"liver": 1}).problems
-    assert (problem.kind, problem.severity) == ("missing label", "warning")
+    assert (problem.record, problem.kind, problem.severity) == ("2", "missing label", "error")
 
 
 def test_stray_voxels_of_an_organ_tell_nothing_of_sides(tmp_path: Path) -> None:
